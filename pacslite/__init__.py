@@ -1,0 +1,1 @@
+"""pacslite: a DICOM archive server."""

@@ -1,0 +1,1 @@
+"""The archive: blobs, index and ingest. It does not know who is asking."""

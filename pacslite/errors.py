@@ -1,0 +1,173 @@
+"""The exception tree. Every class knows its answer on the wire, so nobody who catches one has to invent a status.
+
+Three families: what breaks a connection (:class:`RemoteProtocolError`), what ends an association
+(:class:`AssociationError`) and what fails one operation on it (:class:`DimseError`, answered with a status).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+ERROR_COMMENT_LENGTH = 64
+"""Error Comment (0000,0902) is an LO: at most 64 characters (PS3.7 C)."""
+
+
+class PacsliteError(Exception):
+    """The root of everything this package raises on purpose."""
+
+
+class ConfigurationError(PacsliteError):
+    """A setting is unknown, of the wrong type or impossible; the message names the file, the key and the nearest valid name."""
+
+
+class StoreInUseError(PacsliteError):
+    """The data folder cannot be opened: locked by another server, from a newer version, or not ours."""
+
+
+# --- Connections (PS3.8) ---------------------------------------------------------------------------------------------
+
+
+class ProtocolError(PacsliteError):
+    """The upper layer protocol or the message protocol was broken."""
+
+
+class LocalProtocolError(ProtocolError):
+    """Our own side asked for what the state of the association does not allow: a defect in the caller."""
+
+
+class RemoteProtocolError(ProtocolError):
+    """The peer broke PS3.8 or PS3.7; answered with A-ABORT.
+
+    ``reason`` is the A-ABORT reason of PS3.8 Table 9-26 for source 2: 0 not specified, 1 unrecognized PDU,
+    2 unexpected PDU, 4 unrecognized parameter, 5 unexpected parameter, 6 invalid parameter value.
+    """
+
+    def __init__(self, message: str, *, reason: int = 0) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+# --- Associations ----------------------------------------------------------------------------------------------------
+
+
+class AssociationError(PacsliteError):
+    """An association could not be made, or ended before its work did."""
+
+
+class AssociationRejected(AssociationError):  # noqa: N818
+    """The peer answered A-ASSOCIATE-RJ; the three codes are those of PS3.8 Table 9-21."""
+
+    def __init__(self, message: str, *, result: int, source: int, reason: int) -> None:
+        super().__init__(message)
+        self.result = result
+        self.source = source
+        self.reason = reason
+
+
+class AssociationAborted(AssociationError):  # noqa: N818
+    """The peer or the provider aborted; ``source`` and ``reason`` are those of PS3.8 Table 9-26."""
+
+    def __init__(self, message: str, *, source: int = 2, reason: int = 0) -> None:
+        super().__init__(message)
+        self.source = source
+        self.reason = reason
+
+
+class ConnectionLost(AssociationError):  # noqa: N818
+    """The transport closed, or could not be opened, without a word of DICOM (A-P-ABORT to the user)."""
+
+
+# --- Operations (PS3.7 Annex C and the service classes of PS3.4) -----------------------------------------------------
+
+
+class DimseError(PacsliteError):
+    """An operation failed; ``status`` is its answer, the message its Error Comment, ``offending`` its Offending Element."""
+
+    status: ClassVar[int] = 0x0110
+
+    def __init__(self, comment: str, *, offending: tuple[int, ...] = ()) -> None:
+        super().__init__(comment)
+        self.offending = offending
+
+    @property
+    def comment(self) -> str:
+        """The message, cut to what Error Comment (0000,0902) holds."""
+        return str(self)[:ERROR_COMMENT_LENGTH]
+
+
+class ProcessingFailure(DimseError):  # noqa: N818
+    """Something went wrong that the sender did not cause."""
+
+    status = 0x0110
+
+
+class InvalidArgumentValue(DimseError):  # noqa: N818
+    """A command element has a value outside its range."""
+
+    status = 0x0115
+
+
+class InvalidObjectInstance(DimseError):  # noqa: N818
+    """The SOP Instance UID breaks the rules for UIDs."""
+
+    status = 0x0117
+
+
+class MissingAttribute(DimseError):  # noqa: N818
+    """A required attribute was not given."""
+
+    status = 0x0120
+
+
+class SOPClassNotSupported(DimseError):  # noqa: N818
+    """The operation names a SOP Class this context does not serve."""
+
+    status = 0x0122
+
+
+class NotAuthorized(DimseError):  # noqa: N818
+    """The peer may not do this here."""
+
+    status = 0x0124
+
+
+class DuplicateInvocation(DimseError):  # noqa: N818
+    """The Message ID is still in use by an outstanding operation (PS3.7 9.1)."""
+
+    status = 0x0210
+
+
+class UnrecognizedOperation(DimseError):  # noqa: N818
+    """The Command Field is not one this context serves."""
+
+    status = 0x0211
+
+
+class MistypedArgument(DimseError):  # noqa: N818
+    """A parameter is not agreed for use on this association, or a data set is missing or unexpected."""
+
+    status = 0x0212
+
+
+class ResourceLimitation(DimseError):  # noqa: N818
+    """A limit of this server is reached for now."""
+
+    status = 0x0213
+
+
+class OutOfResources(DimseError):  # noqa: N818
+    """C-STORE refused: no room (PS3.4 Table B.2-1, A7xx)."""
+
+    status = 0xA700
+
+
+class DataSetMismatch(DimseError):  # noqa: N818
+    """C-STORE failed: the data set contradicts the command (PS3.4 Table B.2-1, A9xx)."""
+
+    status = 0xA900
+
+
+class CannotUnderstand(DimseError):  # noqa: N818
+    """C-STORE failed: the data set cannot be identified (PS3.4 Table B.2-1, Cxxx)."""
+
+    status = 0xC000

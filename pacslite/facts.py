@@ -1,0 +1,163 @@
+"""What can be observed. Each fact is told once, by the part that knows it; logs, metrics and audit subscribe.
+
+Facts carry identifiers, counts and seconds; text that may identify a patient is never in them, except UIDs, which
+the subscribers mask by setting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fact:
+    """Something that happened."""
+
+
+Observe = Callable[[Fact], None]
+"""The seam: whoever tells facts calls this; it must not raise and must not wait."""
+
+
+def ignore(fact: Fact) -> None:
+    """An :data:`Observe` for those who do not want to know."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """Who is at the other end of an association, and which one it is (``association`` counts from 1 in a process)."""
+
+    association: int
+    address: str
+    port: int
+    calling_ae: str = ""
+    called_ae: str = ""
+    tls: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContextAnswer:
+    """One proposed presentation context and what became of it; ``result`` as in PS3.8 Table 9-18, 0 is accepted."""
+
+    context_id: int
+    abstract_syntax: str
+    transfer_syntax: str
+    result: int
+
+
+# --- The server ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListenerOpened(Fact):
+    host: str
+    port: int
+    tls: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShutdownStarted(Fact):
+    """The server stops taking associations and waits at most ``grace_s`` seconds for the open ones."""
+
+    associations: int
+    grace_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CertificatesReloaded(Fact):
+    listeners: int
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskFailed(Fact):
+    """A part of the server raised what nobody expected: a defect; ``trace`` is for the log only."""
+
+    where: str
+    error: str
+    trace: str
+
+
+# --- Associations ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssociationAccepted(Fact):
+    peer: Peer
+    contexts: tuple[ContextAnswer, ...]
+    implementation: str
+    async_window: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssociationRefused(Fact):
+    """``result``, ``source`` and ``reason`` as in PS3.8 Table 9-21; ``advice`` tells the administrator what to do."""
+
+    peer: Peer
+    result: int
+    source: int
+    reason: int
+    why: str
+    advice: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssociationEnded(Fact):
+    """``how``: released, aborted by peer, aborted: <why>, connection lost, silent (no association was ever asked for)."""
+
+    peer: Peer
+    how: str
+    established: bool
+    seconds: float
+    operations: int
+    stored: int
+    failed: int
+    bytes_received: int
+    bytes_sent: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationServed(Fact):
+    """One DIMSE operation was answered for the last time. ``seconds`` run from its command to its final answer."""
+
+    peer: Peer
+    command: str
+    status: int
+    comment: str
+    sop_class: str
+    sop_instance: str
+    seconds: float
+
+
+# --- The archive -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceStored(Fact):
+    """``outcome``: stored, identical (it was there already), kept_aside (differs, first one stays) or replaced."""
+
+    sop_class: str
+    sop_instance: str
+    study: str
+    series: str
+    transfer_syntax: str
+    source_ae: str
+    outcome: str
+    size: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreReconciled(Fact):
+    """Start-up after an unclean stop: in-flight files looked at, and what was done with them."""
+
+    examined: int
+    discarded: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexMigrated(Fact):
+    from_revision: str
+    to_revision: str
+    backup: str

@@ -1,0 +1,1 @@
+"""Associations over asyncio: the only part that touches sockets."""

@@ -1,0 +1,1 @@
+"""Subscribers to facts: logs and metrics."""

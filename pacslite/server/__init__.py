@@ -1,0 +1,1 @@
+"""Configuration, and the one place that wires the parts together."""

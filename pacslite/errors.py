@@ -17,7 +17,7 @@ class PacsliteError(Exception):
 
 
 class ConfigurationError(PacsliteError):
-    """A setting is unknown, of the wrong type or impossible; the message names the file, the key and the nearest valid name."""
+    """A setting is unknown, of the wrong type or impossible; the message names file, key and the nearest valid name."""
 
 
 class StoreInUseError(PacsliteError):
@@ -54,7 +54,7 @@ class AssociationError(PacsliteError):
     """An association could not be made, or ended before its work did."""
 
 
-class AssociationRejected(AssociationError):  # noqa: N818
+class AssociationRejected(AssociationError):
     """The peer answered A-ASSOCIATE-RJ; the three codes are those of PS3.8 Table 9-21."""
 
     def __init__(self, message: str, *, result: int, source: int, reason: int) -> None:
@@ -64,7 +64,7 @@ class AssociationRejected(AssociationError):  # noqa: N818
         self.reason = reason
 
 
-class AssociationAborted(AssociationError):  # noqa: N818
+class AssociationAborted(AssociationError):
     """The peer or the provider aborted; ``source`` and ``reason`` are those of PS3.8 Table 9-26."""
 
     def __init__(self, message: str, *, source: int = 2, reason: int = 0) -> None:
@@ -73,7 +73,7 @@ class AssociationAborted(AssociationError):  # noqa: N818
         self.reason = reason
 
 
-class ConnectionLost(AssociationError):  # noqa: N818
+class ConnectionLost(AssociationError):
     """The transport closed, or could not be opened, without a word of DICOM (A-P-ABORT to the user)."""
 
 
@@ -81,7 +81,7 @@ class ConnectionLost(AssociationError):  # noqa: N818
 
 
 class DimseError(PacsliteError):
-    """An operation failed; ``status`` is its answer, the message its Error Comment, ``offending`` its Offending Element."""
+    """An operation failed; ``status`` is its answer, the message its Error Comment, ``offending`` the elements."""
 
     status: ClassVar[int] = 0x0110
 
@@ -95,79 +95,79 @@ class DimseError(PacsliteError):
         return str(self)[:ERROR_COMMENT_LENGTH]
 
 
-class ProcessingFailure(DimseError):  # noqa: N818
+class ProcessingFailure(DimseError):
     """Something went wrong that the sender did not cause."""
 
     status = 0x0110
 
 
-class InvalidArgumentValue(DimseError):  # noqa: N818
+class InvalidArgumentValue(DimseError):
     """A command element has a value outside its range."""
 
     status = 0x0115
 
 
-class InvalidObjectInstance(DimseError):  # noqa: N818
+class InvalidObjectInstance(DimseError):
     """The SOP Instance UID breaks the rules for UIDs."""
 
     status = 0x0117
 
 
-class MissingAttribute(DimseError):  # noqa: N818
+class MissingAttribute(DimseError):
     """A required attribute was not given."""
 
     status = 0x0120
 
 
-class SOPClassNotSupported(DimseError):  # noqa: N818
+class SOPClassNotSupported(DimseError):
     """The operation names a SOP Class this context does not serve."""
 
     status = 0x0122
 
 
-class NotAuthorized(DimseError):  # noqa: N818
+class NotAuthorized(DimseError):
     """The peer may not do this here."""
 
     status = 0x0124
 
 
-class DuplicateInvocation(DimseError):  # noqa: N818
+class DuplicateInvocation(DimseError):
     """The Message ID is still in use by an outstanding operation (PS3.7 9.1)."""
 
     status = 0x0210
 
 
-class UnrecognizedOperation(DimseError):  # noqa: N818
+class UnrecognizedOperation(DimseError):
     """The Command Field is not one this context serves."""
 
     status = 0x0211
 
 
-class MistypedArgument(DimseError):  # noqa: N818
+class MistypedArgument(DimseError):
     """A parameter is not agreed for use on this association, or a data set is missing or unexpected."""
 
     status = 0x0212
 
 
-class ResourceLimitation(DimseError):  # noqa: N818
+class ResourceLimitation(DimseError):
     """A limit of this server is reached for now."""
 
     status = 0x0213
 
 
-class OutOfResources(DimseError):  # noqa: N818
+class OutOfResources(DimseError):
     """C-STORE refused: no room (PS3.4 Table B.2-1, A7xx)."""
 
     status = 0xA700
 
 
-class DataSetMismatch(DimseError):  # noqa: N818
+class DataSetMismatch(DimseError):
     """C-STORE failed: the data set contradicts the command (PS3.4 Table B.2-1, A9xx)."""
 
     status = 0xA900
 
 
-class CannotUnderstand(DimseError):  # noqa: N818
+class CannotUnderstand(DimseError):
     """C-STORE failed: the data set cannot be identified (PS3.4 Table B.2-1, Cxxx)."""
 
     status = 0xC000

@@ -103,7 +103,7 @@ class AssociationRefused(Fact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AssociationEnded(Fact):
-    """``how``: released, aborted by peer, aborted: <why>, connection lost, silent (no association was ever asked for)."""
+    """``how``: released, rejected, aborted by peer, aborted: <why>, connection lost, or silent (never asked for)."""
 
     peer: Peer
     how: str

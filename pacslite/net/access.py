@@ -12,10 +12,11 @@ import hmac
 import ipaddress
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from pacslite.dimse.permission import EVERYTHING, Permission
+from pacslite.ul.items import UserIdentity, UserIdentityType
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -29,9 +30,6 @@ CALLING_AE_NOT_RECOGNIZED = (1, 3)
 CALLED_AE_NOT_RECOGNIZED = (1, 7)
 USER_IDENTITY_REFUSED = (2, 1)  # the provider (ACSE) refuses, not the user: PS3.7 D.3.3.7.3
 
-USERNAME = 1
-USERNAME_AND_PASSCODE = 2
-
 
 class UnknownCallers(StrEnum):
     """Which callers that fit no peer are let in."""
@@ -39,15 +37,6 @@ class UnknownCallers(StrEnum):
     LOOPBACK = "loopback"
     ALL = "all"
     NONE = "none"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Identity:
-    """The user identity that a caller presents (PS3.7 D.3.3.7); ``kind`` is its User-Identity-Type, 1 to 5."""
-
-    kind: int
-    primary: bytes
-    secondary: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +48,7 @@ class KnownPeer:
     permissions: frozenset[Permission]
     tls: bool = False
     user: str = ""
-    passcode: str = ""
+    passcode: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +96,7 @@ class AccessPolicy:
             self._peers.setdefault(peer.ae_title.strip(" "), []).append(peer)
 
     def admit(
-        self, *, calling_ae: str, called_ae: str, address: str, tls: bool, identity: Identity | None = None
+        self, *, calling_ae: str, called_ae: str, address: str, tls: bool, identity: UserIdentity | None = None
     ) -> Admission | Refusal:
         """Whether the caller may associate, and what for. ``address`` is the transport's, as text."""
         # Leading and trailing spaces are not significant, and a title of spaces alone is illegal (PS3.8 Table 9-11).
@@ -158,7 +147,7 @@ class AccessPolicy:
         )
 
 
-def _admit_known(peer: KnownPeer, *, tls: bool, identity: Identity | None) -> Admission | Refusal:
+def _admit_known(peer: KnownPeer, *, tls: bool, identity: UserIdentity | None) -> Admission | Refusal:
     if peer.tls and not tls:
         return _refuse(
             NO_REASON,
@@ -177,12 +166,12 @@ def _admit_known(peer: KnownPeer, *, tls: bool, identity: Identity | None) -> Ad
     return Admission(permissions=peer.permissions, peer_name=peer.ae_title, identified=True)
 
 
-def _identity_problem(peer: KnownPeer, identity: Identity | None) -> str:
+def _identity_problem(peer: KnownPeer, identity: UserIdentity | None) -> str:
     """What is wrong with the identity, or ""; the log never repeats what was presented."""
     if identity is None:
         return "must present a user identity and did not"
-    wanted = USERNAME_AND_PASSCODE if peer.passcode else USERNAME
-    if identity.kind not in (USERNAME, USERNAME_AND_PASSCODE) or identity.kind < wanted:
+    wanted = UserIdentityType.USERNAME_AND_PASSCODE if peer.passcode else UserIdentityType.USERNAME
+    if not wanted <= identity.kind <= UserIdentityType.USERNAME_AND_PASSCODE:
         return f"presented a user identity of type {identity.kind}, not {wanted}"
     # compare_digest: how long a wrong guess takes must not tell how much of it was right.
     right_user = hmac.compare_digest(identity.primary, peer.user.encode())

@@ -8,7 +8,8 @@ import tomllib
 import pytest
 
 from pacslite.dimse.permission import EVERYTHING, Permission
-from pacslite.net.access import AccessPolicy, Admission, Identity, KnownPeer, Refusal, UnknownCallers
+from pacslite.net.access import AccessPolicy, Admission, KnownPeer, Refusal, UnknownCallers
+from pacslite.ul.items import UserIdentity
 
 CT_PERMISSIONS = frozenset({Permission.ECHO, Permission.STORE})
 
@@ -32,7 +33,7 @@ def ask(
     called_ae: str = "PACSLITE",
     address: str = "10.1.2.3",
     tls: bool = False,
-    identity: Identity | None = None,
+    identity: UserIdentity | None = None,
     check_called_ae: bool = False,
     unknown: UnknownCallers = UnknownCallers.LOOPBACK,
     unknown_permissions: frozenset[Permission] = EVERYTHING,
@@ -150,22 +151,22 @@ def test_a_peer_that_must_use_tls_is_refused_without_it() -> None:
 
 def test_dm_05_a_right_user_identity_is_reported_as_identified() -> None:
     peer = known_peer(user="ct", passcode="geheim ü")
-    answer = ask(peer, identity=Identity(kind=2, primary=b"ct", secondary="geheim ü".encode()))
+    answer = ask(peer, identity=UserIdentity(kind=2, primary=b"ct", secondary="geheim ü".encode()))
     assert answer == Admission(permissions=CT_PERMISSIONS, peer_name="CT1", identified=True)
-    assert isinstance(ask(known_peer(user="ct"), identity=Identity(kind=1, primary=b"ct")), Admission)
+    assert isinstance(ask(known_peer(user="ct"), identity=UserIdentity(kind=1, primary=b"ct")), Admission)
 
 
 @pytest.mark.parametrize(
     "identity",
     [
         None,
-        Identity(kind=1, primary=b"ct"),
-        Identity(kind=2, primary=b"ct", secondary=b"wrong"),
-        Identity(kind=2, primary=b"other", secondary=b"secret"),
-        Identity(kind=4, primary=b"<saml/>"),
+        UserIdentity(kind=1, primary=b"ct"),
+        UserIdentity(kind=2, primary=b"ct", secondary=b"wrong"),
+        UserIdentity(kind=2, primary=b"other", secondary=b"secret"),
+        UserIdentity(kind=4, primary=b"<saml/>"),
     ],
 )
-def test_dm_05_a_failed_user_identity_is_refused_by_the_provider_not_the_user(identity: Identity | None) -> None:
+def test_dm_05_a_failed_user_identity_is_refused_by_the_provider_not_the_user(identity: UserIdentity | None) -> None:
     answer = ask(known_peer(user="ct", passcode="secret"), identity=identity)
     assert codes(answer) == (1, 2, 1)
     assert "wrong" not in refused(answer).advice
@@ -173,6 +174,6 @@ def test_dm_05_a_failed_user_identity_is_refused_by_the_provider_not_the_user(id
 
 
 def test_dm_05_an_identity_that_nobody_asked_for_is_not_confirmed() -> None:
-    answer = ask(known_peer(), identity=Identity(kind=2, primary=b"ct", secondary=b"x"))
+    answer = ask(known_peer(), identity=UserIdentity(kind=2, primary=b"ct", secondary=b"x"))
     assert isinstance(answer, Admission)
     assert not answer.identified

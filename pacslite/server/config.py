@@ -1,0 +1,73 @@
+"""All settings of one server together, and which combinations of them are impossible.
+
+Where the values come from, and in which order, is in :mod:`pacslite.server.config_sources`.
+"""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from pacslite.server.settings import (
+    DICOM_TLS_PORT,
+    AccessSettings,
+    LimitSettings,
+    ListenerSettings,
+    LoggingSettings,
+    NegotiationSettings,
+    PeerSettings,
+    Section,
+    ServerSettings,
+    StorageSettings,
+)
+
+_EVERY_ADDRESS = ("0.0.0.0", "::", "")
+
+
+class Config(Section):
+    """All settings of one server."""
+
+    server: ServerSettings = ServerSettings()
+    listeners: Annotated[tuple[ListenerSettings, ...], Field(min_length=1)] = (ListenerSettings(),)
+    storage: StorageSettings = StorageSettings()
+    limits: LimitSettings = LimitSettings()
+    negotiation: NegotiationSettings = NegotiationSettings()
+    access: AccessSettings = AccessSettings()
+    peers: tuple[PeerSettings, ...] = ()
+    logging: LoggingSettings = LoggingSettings()
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> Self:
+        for one, other in combinations(self.listeners, 2):
+            _check_listeners(one, other)
+        for peer, namesake in combinations(self.peers, 2):
+            _check_peers(peer, namesake)
+        return self
+
+    @property
+    def ae_titles(self) -> tuple[str, ...]:
+        """Our titles; the first is the one we call others with."""
+        return self.server.ae_title, *self.server.ae_title_aliases
+
+
+def _check_listeners(one: ListenerSettings, other: ListenerSettings) -> None:
+    if one.port != other.port or one.port == 0:
+        return
+    if (one.tls is None) != (other.tls is None):
+        # PS3.15 B: the port for TLS shall differ from those for unsecured connections, whatever the address.
+        raise ValueError(
+            f"listeners: port {one.port} is both plain and TLS; give TLS its own, such as {DICOM_TLS_PORT}"
+        )
+    if one.host == other.host or one.host in _EVERY_ADDRESS or other.host in _EVERY_ADDRESS:
+        raise ValueError(f"listeners: port {one.port} is there twice")
+
+
+def _check_peers(peer: PeerSettings, namesake: PeerSettings) -> None:
+    if peer.ae_title != namesake.ae_title:
+        return
+    if peer.address == namesake.address:
+        raise ValueError(f'peers: "{peer.ae_title}" at "{peer.address}" is there twice')
+    if peer.port is not None and namesake.port is not None:
+        raise ValueError(f'peers: "{peer.ae_title}" has two ports; which one to call would be a guess')

@@ -1,0 +1,103 @@
+"""The kinds of values that settings have, beyond plain numbers and text; each refuses what cannot be meant."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from pacslite.net.access import Network
+
+KIB = 1024
+MIB = 1024 * KIB
+GIB = 1024 * MIB
+
+_AE_TITLE = re.compile(r"[ -\[\]-~]{1,16}")
+_HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
+_UID = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))+")
+
+
+class Duplicates(StrEnum):
+    KEEP = "keep"
+    REPLACE = "replace"
+
+
+class ClientCertificates(StrEnum):
+    NONE = "none"
+    OPTIONAL = "optional"
+    REQUIRED = "required"
+
+
+class TLSVersion(StrEnum):
+    TLS_1_2 = "1.2"
+    TLS_1_3 = "1.3"
+
+
+class Preference(StrEnum):
+    SENDER = "sender"
+    CONFIGURED = "configured"
+
+
+class LogFormat(StrEnum):
+    HUMAN = "human"
+    JSON = "json"
+
+
+class LogLevel(StrEnum):
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+def _ae_title(title: str) -> str:
+    if not _AE_TITLE.fullmatch(title) or not title.strip(" "):
+        raise ValueError("an AE title is 1 to 16 printable ASCII characters, no backslash, not only spaces (PS3.5 6.2)")
+    return title.strip(" ")
+
+
+def _uid(uid: str) -> str:
+    if len(uid) > 64 or not _UID.fullmatch(uid):
+        raise ValueError(f'"{uid}" is not a UID (PS3.5 9)')
+    return uid
+
+
+def _place(address: str) -> str:
+    """A host name, an address, or a network without host bits."""
+    if "/" in address:
+        try:
+            ipaddress.ip_network(address)
+        except ValueError:
+            try:
+                meant = ipaddress.ip_network(address, strict=False)
+            except ValueError:
+                raise ValueError(f'"{address}" is not a network') from None
+            raise ValueError(f'"{address}" has bits after the prefix; did you mean "{meant}"?') from None
+    elif literal_network(address) is None and not _looks_like_host_name(address):
+        raise ValueError(f'"{address}" is neither a host name nor an address nor a network')
+    return address
+
+
+def _looks_like_host_name(text: str) -> bool:
+    # Digits and dots alone were meant as an address: better an error now than a name that never resolves.
+    return bool(_HOST_NAME.fullmatch(text)) and not re.fullmatch(r"[0-9.]+", text)
+
+
+def literal_network(address: str) -> Network | None:
+    """The address or network that ``address`` spells, or None when it is a name that has to be resolved."""
+    try:
+        return ipaddress.ip_network(address)
+    except ValueError:
+        return None
+
+
+AETitle = Annotated[str, AfterValidator(_ae_title)]
+UID = Annotated[str, AfterValidator(_uid)]
+Place = Annotated[str, AfterValidator(_place)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+Bytes = Annotated[int, Field(ge=0)]
+PDUBytes = Annotated[int, Field(ge=4 * KIB, le=64 * MIB)]

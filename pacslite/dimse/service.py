@@ -1,0 +1,76 @@
+"""The shape of a service: one request in, an async stream of responses out.
+
+A C-ECHO yields one response, a C-FIND a thousand, a C-MOVE reports its progress. Whoever serves raises
+:class:`~pacslite.errors.DimseError` to fail; the dispatcher turns it into the failing response.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from pacslite.dimse.command import CommandSet, Value
+from pacslite.dimse.status import SUCCESS, Kind, kind_of
+from pacslite.facts import Peer
+
+
+class DataSet(Protocol):
+    """The bytes of a data set that may still be arriving, in its context's transfer syntax."""
+
+    def pieces(self) -> AsyncIterator[bytes | memoryview]:
+        """The bytes as they arrive, once; raises :class:`AssociationError` if the association ends before they do."""
+
+    async def read(self, limit: int) -> bytes:
+        """All of it; raises :class:`OutOfResources` when it is longer than ``limit`` bytes."""
+
+
+class Cancellation(Protocol):
+    """Whether the requester has sent C-CANCEL for this operation (PS3.7 9.3.2.3)."""
+
+    @property
+    def requested(self) -> bool:
+        """True once the C-CANCEL-RQ has arrived."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """An accepted presentation context (PS3.8 7.1.1.13), with the Related General SOP Classes named for it."""
+
+    context_id: int
+    abstract_syntax: str
+    transfer_syntax: str
+    related_general: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One operation that a peer invoked. ``data_set`` is None when the command announced none."""
+
+    peer: Peer
+    context: Context
+    command: CommandSet
+    data_set: DataSet | None
+    cancellation: Cancellation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Response:
+    """One answer; ``elements`` are command elements beyond those that every response has."""
+
+    status: int = SUCCESS
+    comment: str = ""
+    offending: tuple[int, ...] = ()
+    elements: Mapping[int, Value] = field(default_factory=dict)
+    data_set: bytes | None = None
+
+    @property
+    def is_final(self) -> bool:
+        return kind_of(self.status) is not Kind.PENDING
+
+
+class Service(Protocol):
+    """The seam between the dispatcher and what PS3.4 defines."""
+
+    def serve(self, request: Request) -> AsyncGenerator[Response, None]:
+        """Perform ``request``: any number of pending responses, then one final one."""

@@ -6,9 +6,9 @@ Where the values come from, and in which order, is in :mod:`pacslite.server.conf
 from __future__ import annotations
 
 from itertools import combinations
-from typing import Annotated, Self
+from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from pacslite.server.settings import (
     DICOM_TLS_PORT,
@@ -30,7 +30,7 @@ class Config(Section):
     """All settings of one server."""
 
     server: ServerSettings = ServerSettings()
-    listeners: Annotated[tuple[ListenerSettings, ...], Field(min_length=1)] = (ListenerSettings(),)
+    listeners: tuple[ListenerSettings, ...] = (ListenerSettings(),)
     storage: StorageSettings = StorageSettings()
     limits: LimitSettings = LimitSettings()
     negotiation: NegotiationSettings = NegotiationSettings()
@@ -40,6 +40,8 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _is_possible(self) -> Self:
+        if not self.listeners:
+            raise ValueError("listeners: at least one is needed; without any in the file there is a built-in one")
         for one, other in combinations(self.listeners, 2):
             _check_listeners(one, other)
         for peer, namesake in combinations(self.peers, 2):

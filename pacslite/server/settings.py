@@ -93,8 +93,6 @@ class TLSSettings(Section):
     def _ca_fits_client_certificates(self) -> Self:
         if self.ca is None and self.client_certificates is not ClientCertificates.NONE:
             raise ValueError(f'client_certificates = "{self.client_certificates}" needs ca, to check them against')
-        if self.ca is not None and self.client_certificates is ClientCertificates.NONE:
-            raise ValueError('ca has no effect with client_certificates = "none"; set "required" or remove ca')
         return self
 
 

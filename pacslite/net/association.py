@@ -1,0 +1,453 @@
+"""One association, either role: messages in, operations performed, messages out.
+
+Theory of operation. Fragments become messages (:class:`~pacslite.dimse.messages.MessageReader`). A request starts a
+task that performs it, at once, while its data set is still arriving; at most ``window`` of them run, in the order they
+came (PS3.7 D.3.3.3), and reading pauses while too many wait. A response goes to whoever invoked the operation.
+Messages leave one at a time, because fragments of two must not mix (PS3.8 Annex E.2). When the connection ends, by
+whichever side, data sets that are still incomplete fail, operations that are complete run on and see their cancellation
+requested, and the owner is told once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+
+from pacslite import errors
+from pacslite.dimse.command import CommandField, CommandSet, Tag, Value, encode_command
+from pacslite.dimse.messages import CommandReceived, MessageReader
+from pacslite.dimse.service import Context, Request
+from pacslite.errors import AssociationAborted, AssociationError, ConnectionLost, RemoteProtocolError
+from pacslite.facts import Peer
+from pacslite.net.incoming import IncomingDataSet, ReceiveBudget
+from pacslite.net.limits import ConnectionLimits
+from pacslite.net.protocol import AssociationProtocol
+from pacslite.ul.connection import (
+    Aborted,
+    AssociationAccepted,
+    AssociationRejected,
+    AssociationRequested,
+    ConnectionClosed,
+    DataFragment,
+    ReleaseConfirmed,
+    ReleaseRequested,
+    Role,
+    UpperLayerEvent,
+)
+from pacslite.ul.pdu import AssociateAC, AssociateRJ, AssociateRQ
+
+Perform = Callable[["Association", Request], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class Cancellation:
+    """Set by the C-CANCEL that names the operation."""
+
+    requested: bool = False
+
+
+@dataclass(slots=True)
+class _Operation:
+    """One operation that the peer invoked and that has not had its final answer."""
+
+    request: Request
+    data_set: IncomingDataSet | None
+    cancellation: Cancellation
+    task: asyncio.Task[None] | None = None
+
+    @property
+    def awaits_peer(self) -> bool:
+        return self.data_set is not None and not self.data_set.complete
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingResponse:
+    """A response to an operation of ours, with its data set if it has one."""
+
+    command: CommandSet
+    data_set: IncomingDataSet | None
+
+
+@dataclass(slots=True)
+class Totals:
+    """What the association did, for its one line in the log."""
+
+    operations: int = 0
+    stored: int = 0
+    failed: int = 0
+
+
+class Association:
+    """A :class:`~pacslite.net.protocol.ConnectionUser`. ``opened`` is called when the connection is, ``greet`` answers
+    the peer's request for an association, ``perform`` its operations; ``ended`` is called once when the connection is
+    closed, and only after ``opened``."""
+
+    def __init__(
+        self,
+        role: Role,
+        limits: ConnectionLimits,
+        *,
+        number: int,
+        opened: Callable[[Association], None] | None = None,
+        greet: Callable[[Association, AssociateRQ], None] | None = None,
+        perform: Perform | None = None,
+        ended: Callable[[Association], None] | None = None,
+    ) -> None:
+        self.peer = Peer(association=number, address="", port=0)
+        self.contexts: Mapping[int, Context] = {}
+        self.totals = Totals()
+        self.how_it_ended = "silent"
+        self.protocol = AssociationProtocol(role, limits, self)
+        self._clock = asyncio.get_running_loop().time
+        self.opened_at = self._clock()
+        self.established_at: float | None = None
+        self._limits = limits
+        self._opened = opened
+        self._greet = greet
+        self._perform = perform
+        self._ended = ended
+        self._reader = MessageReader(max_command_length=limits.max_command_bytes)
+        self._budget = ReceiveBudget(
+            high_water_bytes=limits.receive_high_water_bytes,
+            low_water_bytes=limits.receive_low_water_bytes,
+            pause=self._hold,
+            resume=self._unhold,
+        )
+        self._window = asyncio.Semaphore(1)
+        self._holding = 0
+        self._crowded = False
+        self._operations: dict[int, _Operation] = {}
+        self._sending = asyncio.Lock()
+        self._incoming: IncomingDataSet | None = None
+        self._invoked: dict[int, asyncio.Queue[IncomingResponse | AssociationError]] = {}
+        self._last_message_id = 0
+        self._answer: asyncio.Future[AssociateAC] | None = None
+        self._released = asyncio.Event()
+        self._closed = asyncio.Event()
+        self._draining = False
+        self._release_wanted = False
+
+    # --- Life -------------------------------------------------------------------------------------------------------
+
+    @property
+    def established(self) -> bool:
+        return self.protocol.upper_layer.established
+
+    @property
+    def _may_send(self) -> bool:
+        return self.established or (self._release_wanted and self.protocol.is_open)
+
+    @property
+    def busy(self) -> bool:
+        """Whether an operation of the peer's has not had its final answer."""
+        return bool(self._operations)
+
+    def name_peer(self, *, calling_ae: str, called_ae: str) -> None:
+        self.peer = replace(self.peer, calling_ae=calling_ae, called_ae=called_ae)
+
+    def accept(self, ac: AssociateAC, contexts: Mapping[int, Context], *, window: int) -> None:
+        """As acceptor: accept, with these contexts and so many operations of the peer's at once."""
+        self._establish(contexts, window=window)
+        self.protocol.upper_layer.accept(ac, self._clock())
+
+    def reject(self, rj: AssociateRJ) -> None:
+        """As acceptor: reject; the peer closes the connection, or ARTIM does."""
+        self.how_it_ended = "rejected"
+        self.protocol.upper_layer.reject(rj, self._clock())
+
+    async def request(self, rq: AssociateRQ) -> AssociateAC:
+        """As requestor: ask for the association and wait for the answer; raises :class:`AssociationError`."""
+        self._answer = asyncio.get_running_loop().create_future()
+        self.protocol.upper_layer.request(rq, self._clock())
+        self.protocol.transmit()
+        answer = await self._answer
+        proposed = {context.context_id: context.abstract_syntax for context in rq.contexts}
+        contexts = {
+            context.context_id: Context(context.context_id, proposed[context.context_id], context.transfer_syntax)
+            for context in answer.contexts
+            if context.accepted and context.context_id in proposed
+        }
+        self._establish(contexts, window=1)
+        return answer
+
+    async def release(self) -> None:
+        """As requestor: release in good order and wait for the connection's end."""
+        if self.established:
+            self.protocol.upper_layer.release(self._clock())
+            self.protocol.transmit()
+            await self._released.wait()
+        await self._closed.wait()
+
+    async def wait_closed(self) -> None:
+        await self._closed.wait()
+
+    def finish(self) -> None:
+        """The server stops: end now if nothing is running, else after the last answer."""
+        self._draining = True
+        if not self.busy:
+            self.protocol.abort("server stopped")
+
+    def _establish(self, contexts: Mapping[int, Context], *, window: int) -> None:
+        self.contexts = contexts
+        self.established_at = self._clock()
+        self._window = asyncio.Semaphore(window)
+        self.how_it_ended = ""
+
+    # --- What the protocol calls ------------------------------------------------------------------------------------
+
+    def connected(self, address: str, port: int, *, tls: bool) -> None:
+        self.peer = replace(self.peer, address=address, port=port, tls=tls)
+        if self._opened is not None:
+            self._opened(self)
+
+    def is_waiting_for_peer(self) -> bool:
+        """The peer's silence counts when every running operation waits for the peer's bytes, or none runs."""
+        if self._budget.paused or self._crowded or self._invoked:
+            return False
+        return all(operation.awaits_peer for operation in self._operations.values())
+
+    def received(self, event: UpperLayerEvent) -> None:
+        match event:
+            case DataFragment(context_id, command, last, data):
+                self._receive_fragment(context_id, data, is_command=command, last=last)
+            case AssociationRequested(rq):
+                if self._greet is not None:
+                    self._greet(self, rq)
+            case AssociationAccepted(ac):
+                self._settle_answer(ac)
+            case AssociationRejected(rj):
+                self.how_it_ended = "rejected"
+                self._settle_answer(rj)
+            case ReleaseRequested():
+                self.how_it_ended = "released"
+                self._release_wanted = True
+                self._answer_release()
+            case ReleaseConfirmed():
+                self.how_it_ended = "released"
+                self._released.set()
+            case Aborted(source, reason, message, by_peer):
+                self.how_it_ended = "aborted by peer" if by_peer else f"aborted: {message}"
+                self._fail(AssociationAborted(f"association {self.how_it_ended}", source=source, reason=reason))
+            case ConnectionClosed():
+                self.how_it_ended = self.how_it_ended or "connection lost"
+
+    def closed(self, error: AssociationError | None) -> None:
+        if self.protocol.closed_because and not self.how_it_ended.startswith(("released", "rejected")):
+            self.how_it_ended = f"aborted: {self.protocol.closed_because}"
+        self._fail(error or ConnectionLost("connection closed by the peer"))
+        for operation in self._operations.values():
+            if operation.task is not None and not operation.awaits_peer:
+                operation.cancellation.requested = True
+        self._closed.set()
+        self._released.set()
+        if self._ended is not None:
+            self._ended(self)
+
+    # --- Receiving --------------------------------------------------------------------------------------------------
+
+    def _receive_fragment(self, context_id: int, data: memoryview, *, is_command: bool, last: bool) -> None:
+        event = self._reader.receive(context_id, data, is_command=is_command, last=last)
+        if event is None:
+            return
+        if isinstance(event, CommandReceived):
+            self._receive_command(event.context_id, event.command)
+        elif self._incoming is not None:
+            self._incoming.feed(event.data, last=event.last)
+
+    def _receive_command(self, context_id: int, command: CommandSet) -> None:
+        context = self.contexts.get(context_id)
+        if context is None:
+            raise RemoteProtocolError(f"message on presentation context {context_id}, which was not accepted", reason=6)
+        self._incoming = IncomingDataSet(self._budget) if command.has_data_set else None
+        if command.is_response:
+            self._receive_response(command)
+        elif command.field == CommandField.C_CANCEL_RQ:
+            self._cancel(command.responds_to)
+            if self._incoming is not None:
+                self._incoming.discard()  # it has no data set (PS3.7 9.3.2.3); one that comes is dropped
+        else:
+            self._start(context, command)
+
+    def _receive_response(self, command: CommandSet) -> None:
+        queue = self._invoked.get(command.responds_to)
+        if queue is None:
+            raise RemoteProtocolError(f"response to message {command.responds_to}, which was not sent", reason=2)
+        queue.put_nowait(IncomingResponse(command, self._incoming))
+
+    def _cancel(self, message_id: int) -> None:
+        operation = self._operations.get(message_id)
+        if operation is not None:  # one that has had its final answer is ignored (PS3.7 9.3.2.3)
+            operation.cancellation.requested = True
+
+    def _start(self, context: Context, command: CommandSet) -> None:
+        if self._perform is None:
+            raise RemoteProtocolError(f"{command.name} from a peer that may only answer", reason=2)
+        cancellation = Cancellation()
+        request = Request(
+            peer=self.peer, context=context, command=command, data_set=self._incoming, cancellation=cancellation
+        )
+        operation = _Operation(request, self._incoming, cancellation)
+        key = command.message_id
+        while key in self._operations:  # reused while outstanding: it still needs its own answer (0210)
+            key += 0x10000
+        self._operations[key] = operation
+        operation.task = asyncio.create_task(self._run(key, operation))
+        if len(self._operations) >= self._limits.max_waiting_operations and not self._crowded:
+            self._crowded = True
+            self._hold()
+
+    async def _run(self, key: int, operation: _Operation) -> None:
+        assert self._perform is not None
+        try:
+            async with self._window:
+                await self._perform(self, operation.request)
+        finally:
+            del self._operations[key]
+            if operation.data_set is not None:
+                operation.data_set.discard()
+            if self._crowded and len(self._operations) < self._limits.max_waiting_operations:
+                self._crowded = False
+                self._unhold()
+            if self._release_wanted and self.protocol.is_open:
+                self._answer_release()
+                self.protocol.transmit()
+            elif self._draining and not self.busy and self.protocol.is_open:
+                self.protocol.abort("server stopped")
+
+    def is_reused(self, request: Request) -> bool:
+        """Whether the Message ID of ``request`` belongs to an earlier operation still outstanding (PS3.7 9.1)."""
+        operation = self._operations.get(request.command.message_id)
+        return operation is not None and operation.request is not request
+
+    def _answer_release(self) -> None:
+        """What the peer still waits for is answered first (PS3.8 9.2, AR-7: P-DATA may be sent in Sta8)."""
+        if not self.busy:
+            self.protocol.upper_layer.answer_release(self._clock())
+
+    def _hold(self) -> None:
+        self._holding += 1
+        self.protocol.pause_reading()
+
+    def _unhold(self) -> None:
+        self._holding -= 1
+        if self._holding == 0:
+            self.protocol.resume_reading()
+
+    # --- Sending ----------------------------------------------------------------------------------------------------
+
+    async def send(
+        self,
+        context_id: int,
+        elements: Mapping[int, Value],
+        data_set: bytes | AsyncIterator[bytes] | None = None,
+    ) -> None:
+        """Send one message whole; raises :class:`ConnectionLost` if the association is gone.
+
+        A data set of unknown length comes as an iterator of non-empty pieces, each of even length.
+        """
+        command = encode_command(elements)
+        async with self._sending:
+            if not self._may_send:
+                raise ConnectionLost("association ended before the message was sent")
+            upper_layer = self.protocol.upper_layer
+            upper_layer.send_data(context_id, command, command=True, last=True)
+            if isinstance(data_set, bytes):
+                upper_layer.send_data(context_id, data_set, command=False, last=True)
+            elif data_set is not None:
+                await self._send_pieces(context_id, data_set)
+            self.protocol.transmit()
+            await self.protocol.drain()
+
+    async def _send_pieces(self, context_id: int, data_set: AsyncIterator[bytes]) -> None:
+        held = b""
+        async for piece in data_set:
+            if held:
+                self.protocol.upper_layer.send_data(context_id, held, command=False, last=False)
+                self.protocol.transmit()
+                await self.protocol.drain()
+                if not self._may_send:
+                    raise ConnectionLost("association ended while a data set was sent")
+            held = piece
+        self.protocol.upper_layer.send_data(context_id, held, command=False, last=True)
+
+    async def invoke(
+        self,
+        context_id: int,
+        elements: Mapping[int, Value],
+        data_set: bytes | AsyncIterator[bytes] | None = None,
+        *,
+        answer_s: float = 60.0,
+    ) -> AsyncGenerator[IncomingResponse, None]:
+        """Invoke an operation on the peer: send the message, with a Message ID of ours, and yield its responses.
+
+        The caller stops at the final one. Raises :class:`AssociationError` if the association ends before it comes,
+        or if the peer says nothing for ``answer_s`` seconds once everything was sent.
+        """
+        message_id = self._next_message_id()
+        queue: asyncio.Queue[IncomingResponse | AssociationError] = asyncio.Queue()
+        self._invoked[message_id] = queue
+        try:
+            await self.send(context_id, {**elements, Tag.MESSAGE_ID: message_id}, data_set)
+            while True:
+                try:
+                    async with asyncio.timeout(answer_s):
+                        response = await queue.get()
+                except TimeoutError:
+                    raise ConnectionLost(f"no answer to message {message_id} within {answer_s:g} s") from None
+                if isinstance(response, AssociationError):
+                    raise response
+                yield response
+        finally:
+            del self._invoked[message_id]
+
+    async def call(
+        self,
+        context_id: int,
+        elements: Mapping[int, Value],
+        data_set: bytes | AsyncIterator[bytes] | None = None,
+        *,
+        answer_s: float = 60.0,
+    ) -> CommandSet:
+        """Invoke an operation that has one response and return that; raises as :meth:`invoke` does."""
+        async with aclosing(self.invoke(context_id, elements, data_set, answer_s=answer_s)) as responses:
+            async for response in responses:
+                if response.data_set is not None:
+                    response.data_set.discard()
+                return response.command
+        raise ConnectionLost("association ended without an answer")
+
+    def _next_message_id(self) -> int:
+        while True:
+            self._last_message_id = self._last_message_id % 0xFFFF + 1
+            if self._last_message_id not in self._invoked:
+                return self._last_message_id
+
+    # --- Ending -----------------------------------------------------------------------------------------------------
+
+    def _settle_answer(self, answer: AssociateAC | AssociateRJ) -> None:
+        if self._answer is None or self._answer.done():
+            return
+        if isinstance(answer, AssociateAC):
+            self._answer.set_result(answer)
+        else:
+            self._answer.set_exception(
+                errors.AssociationRejected(
+                    f"association rejected: {answer.description}",
+                    result=answer.result,
+                    source=answer.source,
+                    reason=answer.reason,
+                )
+            )
+
+    def _fail(self, error: AssociationError) -> None:
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(error)
+        for operation in self._operations.values():
+            if operation.data_set is not None:
+                operation.data_set.fail(error)
+        if self._incoming is not None:
+            self._incoming.fail(error)
+        for queue in self._invoked.values():
+            queue.put_nowait(error)

@@ -1,0 +1,180 @@
+"""The real server as a process of its own, on a free loopback port, with a data folder of the test's."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from kit.rawpeer import is_answering
+from kit.wait import eventually
+
+AE_TITLE = "PACSLITE"
+HOST = "127.0.0.1"
+START_S = 20.0
+STOP_S = 20.0
+_PORT_TAKEN = "cannot listen on"
+_ATTEMPTS = 5
+
+_DEFAULTS: Mapping[str, object] = {
+    # The reserve is for production; a test must also pass on a machine whose disk is nearly full.
+    "storage.min_free_bytes": 0,
+    "storage.min_free_percent": 0,
+    "server.shutdown_grace_s": 5,
+}
+
+
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class RunningServer:
+    """``pacslite serve``, from entering the ``with`` block to leaving it, where it must end with exit code 0.
+
+    ``settings`` become ``--set`` arguments, for example ``{"limits.artim_s": 0.5}``. With ``tls`` (the keys of a
+    ``[listeners.tls]`` table) there is a second listener on :attr:`tls_port`. A server that was killed can be started
+    again on the same data folder with :meth:`start`.
+    """
+
+    def __init__(
+        self,
+        data: Path,
+        *,
+        settings: Mapping[str, object] | None = None,
+        tls: Mapping[str, object] | None = None,
+        ae_title: str = AE_TITLE,
+        environment: Mapping[str, str] | None = None,
+        prefix: Sequence[str] = (),
+    ) -> None:
+        self.data = data
+        self.ae_title = ae_title
+        self.port = 0
+        self.tls_port = 0
+        self.log_file = data.with_name(f"{data.name}.log")
+        self._settings = {**_DEFAULTS, "server.ae_title": ae_title, **(settings or {})}
+        self._tls = tls
+        self._environment = environment or {}
+        self._prefix = tuple(prefix)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process is None:
+            return
+        if kind is not None:
+            self.kill()
+            return
+        code = self.stop()
+        assert code == 0, f"pacslite serve ended with exit code {code}:\n{self.log}"
+
+    # --- Life -------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start it and wait until it answers a C-ECHO; an AssertionError with its log if it does not."""
+        for _ in range(_ATTEMPTS):
+            before = len(self.log)
+            self._launch()
+            eventually(lambda: self.exit_code is not None or is_answering(self.port), "C-ECHO", within_s=START_S)
+            if self.exit_code is None:
+                return
+            if _PORT_TAKEN not in self.log[before:]:
+                break  # otherwise somebody else was faster at taking the port: take another
+        raise AssertionError(f"pacslite serve ended with exit code {self.exit_code}:\n{self.log}")
+
+    def stop(self) -> int:
+        """SIGTERM; returns the exit code."""
+        process = self._running
+        process.terminate()
+        try:
+            return process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"pacslite serve did not stop within {STOP_S:g} s:\n{self.log}") from None
+        finally:
+            self._process = None
+
+    def kill(self) -> None:
+        """SIGKILL, and wait until it is gone."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(STOP_S)
+            self._process = None
+
+    def hang_up(self) -> None:
+        """SIGHUP."""
+        os.kill(self.pid, signal.SIGHUP)
+
+    def _launch(self) -> None:
+        self.port = free_port()
+        settings = {"listeners.0.host": HOST, **self._settings}
+        if self._tls is not None:
+            self.tls_port = free_port()
+            settings |= {"listeners.1.host": HOST, "listeners.1.port": self.tls_port}
+            settings |= {f"listeners.1.tls.{name}": str(value) for name, value in self._tls.items()}
+        command = [
+            *self._prefix,
+            str(Path(sys.executable).with_name("pacslite")),
+            *("serve", "--data", str(self.data), "--port", str(self.port)),
+            *(part for key, value in settings.items() for part in ("--set", f"{key}={json.dumps(value)}")),
+        ]
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("PACSLITE_")}
+        self.data.parent.mkdir(parents=True, exist_ok=True)
+        with self.log_file.open("ab") as log:
+            self._process = _spawn(command, {**inherited, **self._environment}, log, self.data.parent)
+
+    # --- What there is to see ---------------------------------------------------------------------------------------
+
+    @property
+    def pid(self) -> int:
+        return self._running.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        return self._running.poll()
+
+    @property
+    def log(self) -> str:
+        """Everything it has written so far, standard output and standard error, over all its starts."""
+        return self.log_file.read_text(encoding="utf-8", errors="replace") if self.log_file.exists() else ""
+
+    def wait_for_log(self, text: str, *, after: int = 0, within_s: float = 10.0) -> str:
+        """Wait until ``text`` is logged behind position ``after``; returns the log from there on."""
+        eventually(lambda: text in self.log[after:], f"{text!r} in the server's log", within_s=within_s)
+        return self.log[after:]
+
+    @property
+    def peak_memory_bytes(self) -> int:
+        """The most memory that the process has had resident (Linux)."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
+
+    @property
+    def _running(self) -> subprocess.Popen[bytes]:
+        assert self._process is not None, "the server is not running"
+        return self._process
+
+
+def _spawn(
+    command: Sequence[str], environment: Mapping[str, str], log: IO[bytes], folder: Path
+) -> subprocess.Popen[bytes]:
+    # In the test's folder, so that a pacslite.toml where the tests are run from does not count.
+    return subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=environment, cwd=folder
+    )

@@ -1,0 +1,70 @@
+"""What a peer's codes mean, in words for the person at the terminal."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pacslite.cli.sending_plan import ContextKey
+from pacslite.dicom.uids import name_of
+from pacslite.dimse.command import CommandSet, Tag
+from pacslite.ul.items import ContextResult
+
+_REFUSALS: Final = {
+    ContextResult.USER_REJECTION: "rejected by the user",
+    ContextResult.NO_REASON: "no reason given",
+    ContextResult.ABSTRACT_SYNTAX_NOT_SUPPORTED: "SOP class not supported",
+    ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED: "transfer syntax not supported",
+}
+
+# PS3.7 Annex C and PS3.4 Table B.2-1; those of C-STORE go by their first digits.
+_GENERAL: Final = {
+    0x0105: "no such attribute",
+    0x0106: "invalid attribute value",
+    0x0107: "attribute list error",
+    0x0110: "processing failure",
+    0x0111: "duplicate SOP instance",
+    0x0112: "no such SOP instance",
+    0x0115: "invalid argument value",
+    0x0116: "attribute value out of range",
+    0x0117: "invalid SOP instance",
+    0x0118: "no such SOP class",
+    0x0119: "class-instance conflict",
+    0x0120: "missing attribute",
+    0x0122: "SOP class not supported",
+    0x0124: "not authorized",
+    0x0210: "duplicate invocation",
+    0x0211: "unrecognized operation",
+    0x0212: "mistyped argument",
+    0x0213: "resource limitation",
+    0xB000: "data elements were coerced",
+    0xB006: "data elements were discarded",
+    0xB007: "data set does not match SOP class",
+}
+
+
+def refusal_words(key: ContextKey, result: int) -> str:
+    """Why no file of this kind can be sent to the peer; ``result`` as in PS3.8 Table 9-18."""
+    kind = f"{name_of(key.sop_class_uid)} in {name_of(key.transfer_syntax_uid)}"
+    if result == ContextResult.ACCEPTANCE:
+        return f"the peer did not answer for {kind}"
+    why = next((words for code, words in _REFUSALS.items() if code == result), f"result {result}")
+    return f"the peer refuses {kind}: {why}"
+
+
+def status_words(response: CommandSet) -> str:
+    """The status of a response, what it means, and what the peer had to add."""
+    status = response.status
+    comment = response.text(Tag.ERROR_COMMENT)
+    return f"status {status:04X}H, {_meaning(status)}" + (f": {comment}" if comment else "")
+
+
+def _meaning(status: int) -> str:
+    if status in _GENERAL:
+        return _GENERAL[status]
+    if status >> 8 == 0xA7:
+        return "out of resources"
+    if status >> 8 == 0xA9:
+        return "data set does not match SOP class"
+    if status >> 12 == 0xC:
+        return "cannot understand"
+    return "unknown status"

@@ -1,0 +1,220 @@
+"""The log: what happened, one line each, for the people who run the server.
+
+An association is one line when it ends, with all that a call about "the scanner does not send" needs: who, what was
+agreed and refused and why, how much, how long. An object is a line only if it failed, or at level debug.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any
+
+from pacslite import facts
+from pacslite.dicom.uids import name_of
+from pacslite.dimse.status import Kind, kind_of
+from pacslite.facts import ContextAnswer, Fact, Peer
+from pacslite.observe.lines import EVENT, FIELDS, clean
+from pacslite.observe.masking import keep, mask_text, mask_uid
+
+LOGGER = logging.getLogger("pacslite")
+
+NAMED_CONTEXTS = 4
+"""So many refused abstract syntaxes are named for each reason; a sender may propose 128."""
+
+_REFUSALS = {
+    1: "not permitted to this peer",
+    2: "refused without reason",
+    3: "abstract syntax not supported",
+    4: "no transfer syntax supported",
+}
+"""PS3.8 Table 9-18, as we use it."""
+
+_UIDS_OF_PATIENTS = ("sop_instance", "study", "series")
+_WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])")
+
+
+class LogObserver:
+    """Subscribes to facts and logs them; with ``mask_phi`` no UID of a patient's object is written."""
+
+    def __init__(self, *, mask_phi: bool = True, logger: logging.Logger = LOGGER) -> None:
+        self._logger = logger
+        self._uid = mask_uid if mask_phi else keep
+        self._text = mask_text if mask_phi else keep
+        self._contexts: dict[int, tuple[ContextAnswer, ...]] = {}
+        # By exact type: one dictionary look-up for each fact, however many kinds there are.
+        self._tell: dict[type[Fact], Callable[[Any], None]] = {
+            facts.ListenerOpened: self._listener_opened,
+            facts.ShutdownStarted: self._shutdown_started,
+            facts.CertificatesReloaded: self._certificates_reloaded,
+            facts.TaskFailed: self._task_failed,
+            facts.AssociationAccepted: self._accepted,
+            facts.AssociationRefused: self._refused,
+            facts.AssociationEnded: self._ended,
+            facts.OperationServed: self._served,
+            facts.InstanceStored: self._stored,
+        }
+
+    def __call__(self, fact: Fact) -> None:
+        self._tell.get(type(fact), self._anything)(fact)
+
+    # --- The server --------------------------------------------------------------------------------------------------
+
+    def _listener_opened(self, fact: facts.ListenerOpened) -> None:
+        self._log(logging.INFO, fact, f"listening on {fact.host}:{fact.port}{' (TLS)' if fact.tls else ''}")
+
+    def _shutdown_started(self, fact: facts.ShutdownStarted) -> None:
+        wait = f"; waiting up to {fact.grace_s:g} s for them" if fact.associations else ""
+        self._log(logging.INFO, fact, f"stopping, {fact.associations} associations open{wait}")
+
+    def _certificates_reloaded(self, fact: facts.CertificatesReloaded) -> None:
+        if fact.error:
+            self._log(logging.ERROR, fact, f"certificates not reloaded, the old ones stay: {fact.error}")
+        else:
+            self._log(logging.INFO, fact, f"certificates of {fact.listeners} listeners reloaded")
+
+    def _task_failed(self, fact: facts.TaskFailed) -> None:
+        message = f"defect in {fact.where}: {self._text(fact.error)}\n{self._text(fact.trace)}"
+        self._log(logging.ERROR, fact, message)
+
+    # --- Associations ------------------------------------------------------------------------------------------------
+
+    def _accepted(self, fact: facts.AssociationAccepted) -> None:
+        self._contexts[fact.peer.association] = fact.contexts
+        if self._logger.isEnabledFor(logging.DEBUG):
+            window = f", window {fact.async_window}" if fact.async_window != 1 else ""
+            message = f"{_who(fact.peer)} accepted, {clean(fact.implementation)}{window}; {_contexts(fact.contexts)}"
+            self._log(logging.DEBUG, fact, message)
+
+    def _refused(self, fact: facts.AssociationRefused) -> None:
+        advice = f"; {fact.advice}" if fact.advice else ""
+        codes = f"result {fact.result}, source {fact.source}, reason {fact.reason}"
+        self._log(logging.WARNING, fact, f"{_who(fact.peer)} refused ({codes}): {fact.why}{advice}")
+
+    def _ended(self, fact: facts.AssociationEnded) -> None:
+        contexts = self._contexts.pop(fact.peer.association, ())
+        how = self._text(clean(fact.how))
+        if not fact.established:
+            # A port scan or a load balancer's probe; a refused association has had its line.
+            self._log(logging.DEBUG, fact, f"{_who(fact.peer)} {how} after {fact.seconds:.1f} s, never associated")
+            return
+        message = (
+            f"{_who(fact.peer)} {how} after {fact.seconds:.1f} s: {fact.stored} stored, {fact.failed} failed, "
+            f"{fact.operations} operations, {_size(fact.bytes_received)} in, {_size(fact.bytes_sent)} out; "
+            f"{_contexts(contexts)}"
+        )
+        level = logging.INFO if fact.how == "released" and not fact.failed else logging.WARNING
+        self._log(level, fact, message, contexts=contexts)
+
+    def _served(self, fact: facts.OperationServed) -> None:
+        kind = kind_of(fact.status)
+        if kind is Kind.SUCCESS:
+            if not self._logger.isEnabledFor(logging.DEBUG):
+                return
+            level = logging.DEBUG
+        else:
+            level = logging.WARNING if kind is Kind.FAILURE else logging.INFO
+        of = f" of {name_of(fact.sop_class)}" if fact.sop_class else ""
+        instance = f" {self._uid(fact.sop_instance)}" if fact.sop_instance else ""
+        comment = f" ({self._text(clean(fact.comment))})" if fact.comment else ""
+        message = (
+            f"{_who(fact.peer)} {fact.command}{clean(of + instance)}: "
+            f"{kind.value} {fact.status:04X}{comment} in {fact.seconds * 1000:.1f} ms"
+        )
+        self._log(level, fact, message)
+
+    # --- The archive -------------------------------------------------------------------------------------------------
+
+    def _stored(self, fact: facts.InstanceStored) -> None:
+        if fact.outcome == "kept_aside":
+            level, what = logging.WARNING, "is there with other content; the new one was kept aside"
+        elif fact.outcome == "replaced":
+            level, what = logging.INFO, "replaced the one that was there"
+        elif not self._logger.isEnabledFor(logging.DEBUG):
+            return
+        else:
+            level, what = logging.DEBUG, fact.outcome
+        message = (
+            f"{clean(fact.source_ae)}: {name_of(fact.sop_class)} {self._uid(fact.sop_instance)} {what}, "
+            f"{_size(fact.size)} in {fact.seconds * 1000:.1f} ms"
+        )
+        self._log(level, fact, message)
+
+    def _anything(self, fact: Fact) -> None:
+        """A fact without words of its own: its name and its fields."""
+        words = " ".join(_WORDS.split(type(fact).__name__)).lower()
+        values = ", ".join(f"{name} {value}" for name, value in self._fields(fact).items() if value not in ("", None))
+        self._log(logging.INFO, fact, f"{words}: {values}")
+
+    # --- Writing -----------------------------------------------------------------------------------------------------
+
+    def _log(self, level: int, fact: Fact, message: str, **more: tuple[ContextAnswer, ...]) -> None:
+        if not self._logger.isEnabledFor(level):
+            return
+        values = self._fields(fact) | {name: _answers(answers) for name, answers in more.items()}
+        event = "_".join(_WORDS.split(type(fact).__name__)).lower()
+        # The message goes as an argument: a per cent sign in it must not be taken for a format.
+        self._logger.log(level, "%s", message, extra={EVENT: event, FIELDS: values})
+
+    def _fields(self, fact: Fact) -> dict[str, object]:
+        """The fact's fields, masked, the peer's among them."""
+        values: dict[str, object] = {}
+        for field in fields(fact):
+            value = getattr(fact, field.name)
+            match value:
+                case Peer():
+                    values.update((part.name, getattr(value, part.name)) for part in fields(value))
+                case str() if field.name in _UIDS_OF_PATIENTS:
+                    values[field.name] = self._uid(value)
+                case str():
+                    values[field.name] = self._text(value)
+                case tuple():
+                    values[field.name] = _answers(value)
+                case _:
+                    values[field.name] = value
+        return values
+
+
+def _who(peer: Peer) -> str:
+    """``CT1@10.1.2.3:50123 > PACSLITE [17]``: caller, called title, and the number that ties lines together."""
+    caller = (
+        f"{clean(peer.calling_ae)}@{peer.address}:{peer.port}" if peer.calling_ae else f"{peer.address}:{peer.port}"
+    )
+    called = f" > {clean(peer.called_ae)}" if peer.called_ae else ""
+    return f"{caller}{called}{' TLS' if peer.tls else ''} [{peer.association}]"
+
+
+def _contexts(answers: tuple[ContextAnswer, ...]) -> str:
+    accepted = sum(answer.result == 0 for answer in answers)
+    words = [f"contexts: {accepted} accepted"]
+    refusals = Counter(answer.result for answer in answers if answer.result)
+    for result, number in refusals.items():
+        names = list(dict.fromkeys(name_of(one.abstract_syntax) for one in answers if one.result == result))
+        more = f" and {len(names) - NAMED_CONTEXTS} more" if len(names) > NAMED_CONTEXTS else ""
+        why = _REFUSALS.get(result, f"result {result}")
+        words.append(f"{number} refused, {why} ({clean(', '.join(names[:NAMED_CONTEXTS]))}{more})")
+    return "; ".join(words)
+
+
+def _answers(answers: tuple[Any, ...]) -> list[object]:
+    return [
+        {field.name: getattr(answer, field.name) for field in fields(answer)}
+        if isinstance(answer, ContextAnswer)
+        else answer
+        for answer in answers
+    ]
+
+
+def _size(size: int) -> str:
+    """Decimal units, one digit: 512 B, 1.5 kB, 268.4 MB."""
+    if size < 1000:
+        return f"{size} B"
+    number = float(size)
+    for unit in ("kB", "MB", "GB"):
+        number /= 1000
+        if number < 1000:
+            return f"{number:.1f} {unit}"
+    return f"{number / 1000:.1f} TB"

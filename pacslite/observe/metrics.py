@@ -1,0 +1,127 @@
+"""Figures for Prometheus, counted from facts. They are kept in a registry of their own, ready to be served."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from pacslite import facts
+from pacslite.facts import Fact
+
+OPERATION_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+ASSOCIATION_BUCKETS_S = (0.01, 0.1, 1, 10, 60, 300, 1800, 7200)
+SIZE_BUCKETS_BYTES = (16e3, 64e3, 256e3, 1e6, 4e6, 16e6, 64e6, 256e6, 1e9, 4e9)
+
+
+class Metrics:
+    """Subscribes to facts. No label holds what a stranger may choose, such as an AE title: each makes a series."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        self._open = Gauge("pacslite_associations_open", "Associations open now.", registry=registry)
+        self._accepted = Counter("pacslite_associations_accepted", "Associations accepted.", registry=registry)
+        self._refused = Counter(
+            "pacslite_associations_refused",
+            "Associations refused, by the codes of A-ASSOCIATE-RJ.",
+            ("result", "source", "reason"),
+            registry=registry,
+        )
+        self._ended = Counter(
+            "pacslite_associations_ended", "Associations ended: released, or otherwise.", ("how",), registry=registry
+        )
+        self._silent = Counter(
+            "pacslite_connections_unassociated", "Connections that never became associations.", registry=registry
+        )
+        self._seconds = Histogram(
+            "pacslite_association_seconds",
+            "How long associations last.",
+            buckets=ASSOCIATION_BUCKETS_S,
+            registry=registry,
+        )
+        self._received = Counter("pacslite_received_bytes", "Bytes received on ended associations.", registry=registry)
+        self._sent = Counter("pacslite_sent_bytes", "Bytes sent on ended associations.", registry=registry)
+        self._operations = Counter(
+            "pacslite_operations",
+            "DIMSE operations answered, by final status.",
+            ("command", "status"),
+            registry=registry,
+        )
+        self._operation_seconds = Histogram(
+            "pacslite_operation_seconds",
+            "From the last fragment of a command to its final answer.",
+            ("command",),
+            buckets=OPERATION_BUCKETS_S,
+            registry=registry,
+        )
+        self._instances = Counter(
+            "pacslite_instances_stored", "Objects taken in, by what became of them.", ("outcome",), registry=registry
+        )
+        self._instance_bytes = Histogram(
+            "pacslite_instance_bytes", "Sizes of objects taken in.", buckets=SIZE_BUCKETS_BYTES, registry=registry
+        )
+        self._defects = Counter(
+            "pacslite_defects", "Failures that nobody expected; the log has them.", registry=registry
+        )
+        # labels() costs more than counting does; what is counted for every object is looked up here instead.
+        self._by_operation: dict[tuple[str, int], Counter] = {}
+        self._by_command: dict[str, Histogram] = {}
+        self._by_outcome: dict[str, Counter] = {}
+        self._count: dict[type[Fact], Callable[[Any], None]] = {
+            facts.TaskFailed: self._task_failed,
+            facts.AssociationAccepted: self._association_accepted,
+            facts.AssociationRefused: self._association_refused,
+            facts.AssociationEnded: self._association_ended,
+            facts.OperationServed: self._operation_served,
+            facts.InstanceStored: self._instance_stored,
+        }
+
+    def __call__(self, fact: Fact) -> None:
+        count = self._count.get(type(fact))
+        if count is not None:
+            count(fact)
+
+    def gauge(self, name: str, documentation: str, value: Callable[[], float]) -> None:
+        """Add a figure that is asked for when the metrics are read, such as the free space or dropped log lines."""
+        Gauge(f"pacslite_{name}", documentation, registry=self.registry).set_function(value)
+
+    def render(self) -> bytes:
+        """All figures in the text format of Prometheus."""
+        return generate_latest(self.registry)
+
+    def _task_failed(self, fact: facts.TaskFailed) -> None:
+        self._defects.inc()
+
+    def _association_accepted(self, fact: facts.AssociationAccepted) -> None:
+        self._accepted.inc()
+        self._open.inc()
+
+    def _association_refused(self, fact: facts.AssociationRefused) -> None:
+        self._refused.labels(str(fact.result), str(fact.source), str(fact.reason)).inc()
+
+    def _association_ended(self, fact: facts.AssociationEnded) -> None:
+        if not fact.established:
+            self._silent.inc()
+            return
+        self._open.dec()
+        self._ended.labels(fact.how.partition(":")[0]).inc()
+        self._seconds.observe(fact.seconds)
+        self._received.inc(fact.bytes_received)
+        self._sent.inc(fact.bytes_sent)
+
+    def _operation_served(self, fact: facts.OperationServed) -> None:
+        key = fact.command, fact.status
+        counter = self._by_operation.get(key)
+        if counter is None:
+            counter = self._by_operation[key] = self._operations.labels(fact.command, f"{fact.status:04X}")
+            self._by_command.setdefault(fact.command, self._operation_seconds.labels(fact.command))
+        counter.inc()
+        self._by_command[fact.command].observe(fact.seconds)
+
+    def _instance_stored(self, fact: facts.InstanceStored) -> None:
+        counter = self._by_outcome.get(fact.outcome)
+        if counter is None:
+            counter = self._by_outcome[fact.outcome] = self._instances.labels(fact.outcome)
+        counter.inc()
+        self._instance_bytes.observe(fact.size)

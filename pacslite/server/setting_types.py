@@ -9,36 +9,15 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+from pacslite.dicom.uids import is_conformant_uid
+from pacslite.dicom.values import is_valid_ae_title
 from pacslite.net.access import Network
 
 KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
 
-_AE_TITLE = re.compile(r"[ -\[\]-~]{1,16}")
 _HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
-_UID = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))+")
-
-
-class Duplicates(StrEnum):
-    KEEP = "keep"
-    REPLACE = "replace"
-
-
-class ClientCertificates(StrEnum):
-    NONE = "none"
-    OPTIONAL = "optional"
-    REQUIRED = "required"
-
-
-class TLSVersion(StrEnum):
-    TLS_1_2 = "1.2"
-    TLS_1_3 = "1.3"
-
-
-class Preference(StrEnum):
-    SENDER = "sender"
-    CONFIGURED = "configured"
 
 
 class LogFormat(StrEnum):
@@ -54,13 +33,13 @@ class LogLevel(StrEnum):
 
 
 def _ae_title(title: str) -> str:
-    if not _AE_TITLE.fullmatch(title) or not title.strip(" "):
+    if not is_valid_ae_title(title):
         raise ValueError("an AE title is 1 to 16 printable ASCII characters, no backslash, not only spaces (PS3.5 6.2)")
     return title.strip(" ")
 
 
 def _uid(uid: str) -> str:
-    if len(uid) > 64 or not _UID.fullmatch(uid):
+    if not is_conformant_uid(uid):
         raise ValueError(f'"{uid}" is not a UID (PS3.5 9)')
     return uid
 

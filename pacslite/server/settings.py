@@ -11,8 +11,10 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
+from pacslite.archive.settings import DuplicatePolicy
 from pacslite.dimse.permission import Permission
 from pacslite.net.access import Network, UnknownCallers
+from pacslite.net.tls import ClientCertificates, TLSVersion
 from pacslite.server.setting_types import (
     GIB,
     KIB,
@@ -20,18 +22,15 @@ from pacslite.server.setting_types import (
     UID,
     AETitle,
     Bytes,
-    ClientCertificates,
     Count,
-    Duplicates,
     LogFormat,
     LogLevel,
     PDUBytes,
     Place,
-    Preference,
     Seconds,
-    TLSVersion,
     literal_network,
 )
+from pacslite.ul.negotiation import Order
 
 DICOM_PORT = 11112
 DICOM_TLS_PORT = 2762
@@ -125,8 +124,8 @@ class StorageSettings(Section):
         description="The data folder: objects, index, and what is in flight, all on one local file system. Made when "
         "missing. A relative path starts at the folder in which the server is started.",
     )
-    duplicates: Duplicates = Field(
-        Duplicates.KEEP,
+    duplicates: DuplicatePolicy = Field(
+        DuplicatePolicy.KEEP,
         description="What happens when an object arrives again with other content. keep: the first one stays and the "
         "new one is put aside in conflicts/. replace: the new one takes its place.",
     )
@@ -151,7 +150,9 @@ class StorageSettings(Section):
         "object is written in one go, a larger one in pieces of this size.",
     )
     file_threads: Annotated[int, Field(ge=1, le=256)] = Field(
-        4, description="Threads that write and sync files. More only help where the disk syncs several files at once."
+        8,
+        description="Threads that write and sync files. They mostly wait for the disk: more of them than processors is "
+        "right.",
     )
 
 
@@ -185,6 +186,11 @@ class LimitSettings(Section):
     )
     max_associations_per_peer: Count = Field(
         50, description="Associations at once from one address, so that no single sender takes them all."
+    )
+    max_connections: Count = Field(
+        2000,
+        description="TCP connections at once, silent ones included. Beyond it the oldest silent one is closed, never "
+        "that of an associated peer.",
     )
     max_waiting_operations: Count = Field(
         64, description="Requests that may wait on one association; a peer that sends more is aborted."
@@ -231,8 +237,8 @@ class NegotiationSettings(Section):
         "version knows.",
         examples=[("1.2.840.10008.1.2.1", "1.2.840.10008.1.2")],
     )
-    prefer: Preference = Field(
-        Preference.SENDER,
+    prefer: Order = Field(
+        Order.SENDER,
         description="Who chooses among the transfer syntaxes that both sides can. sender: its first one, so that "
         "nothing is converted on its side. configured: ours.",
     )

@@ -96,7 +96,7 @@ class Acceptor:
             association.finish()
         await self._wait_all_closed(grace_s)
         for association in tuple(self._connections):
-            association.protocol.abort("server stopped")
+            association.protocol.hang_up("server stopped")
             association.protocol.cut("server stopped")
         await self._wait_all_closed(1.0)
 

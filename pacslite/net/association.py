@@ -187,7 +187,7 @@ class Association:
         """The server stops: end now if nothing is running, else after the last answer."""
         self._draining = True
         if not self.busy:
-            self.protocol.abort("server stopped")
+            self.protocol.hang_up("server stopped")
 
     def _establish(self, contexts: Mapping[int, Context], *, window: int) -> None:
         self.contexts = contexts
@@ -314,7 +314,7 @@ class Association:
                 self._answer_release()
                 self.protocol.transmit()
             elif self._draining and not self.busy and self.protocol.is_open:
-                self.protocol.abort("server stopped")
+                self.protocol.hang_up("server stopped")
 
     def is_reused(self, request: Request) -> bool:
         """Whether the Message ID of ``request`` belongs to an earlier operation still outstanding (PS3.7 9.1)."""

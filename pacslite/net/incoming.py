@@ -81,6 +81,11 @@ class IncomingDataSet:
         while self._pieces:
             self._budget.take(len(self._pieces.popleft()))
 
+    @property
+    def waiting_pieces(self) -> int:
+        """How many objects the waiting bytes are held in."""
+        return len(self._pieces)
+
     def _append(self, data: bytes | memoryview, size: int) -> None:
         pieces = self._pieces
         if size >= SMALL_PIECE_BYTES:

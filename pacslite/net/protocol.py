@@ -2,13 +2,14 @@
 
 Theory of operation. Everything that happens to the connection (bytes, end of file, a timer) is handed to the upper
 layer; then its events go to the user, then what it wants sent goes to the transport, then, if it says so, the transport
-is closed. One timer serves all deadlines. It is armed for the earliest and, when it fires, looks whether that deadline
-still stands: moving a deadline on every read then costs an attribute, not a timer.
+is closed. One timer serves all deadlines. It is armed for the earliest, or the shortest limit if that is sooner, and
+when it fires looks which deadlines stand: moving one on every read then costs an attribute, not a timer.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from typing import Protocol, cast
 
@@ -48,6 +49,7 @@ class AssociationProtocol(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._socket: OptionSocket | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._shortest_s = min(limits.artim_s, limits.idle_s, limits.write_stall_s)
         self._active_at = self._loop.time()
         self._stalled_at: float | None = None
         self._writable = asyncio.Event()
@@ -98,7 +100,6 @@ class AssociationProtocol(asyncio.Protocol):
     def pause_writing(self) -> None:
         self._writable.clear()
         self._stalled_at = self._loop.time()
-        self._arm(self._stalled_at)
 
     def resume_writing(self) -> None:
         self._writable.set()
@@ -138,6 +139,12 @@ class AssociationProtocol(asyncio.Protocol):
         self.upper_layer.abort(now, source=source, reason=reason)
         self._settle(now)
 
+    def hang_up(self, why: str) -> None:
+        """Send A-ABORT and close, without leaving that to the peer (PS3.8 9.1.4 would wait): there is no time left."""
+        self.abort(why)
+        if self._transport is not None:
+            self._transport.close()
+
     def cut(self, why: str) -> None:
         """Close the connection at once, with nothing more sent."""
         self.closed_because = self.closed_because or why
@@ -151,9 +158,6 @@ class AssociationProtocol(asyncio.Protocol):
         self._write()
         if self.upper_layer.close_transport and self._transport is not None:
             self._transport.close()
-        deadline = self.upper_layer.deadline
-        if deadline is not None and self._timer is not None and deadline < self._timer.when():
-            self._arm(now)
 
     def _deliver(self) -> None:
         try:
@@ -187,7 +191,8 @@ class AssociationProtocol(asyncio.Protocol):
     def _arm(self, now: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        when = min((when for when, _ in self._deadlines()), default=now + self._limits.idle_s)
+        when = min((when for when, _ in self._deadlines()), default=math.inf)
+        when = min(when, now + self._shortest_s)  # a deadline that begins later is never seen later than that
         self._timer = self._loop.call_at(max(when, now), self._look_at_deadlines)
 
     def _look_at_deadlines(self) -> None:

@@ -79,11 +79,17 @@ class RawPeer:
     """One TCP (or TLS) connection to the server."""
 
     def __init__(
-        self, port: int, *, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None, timeout_s: float = 10.0
+        self,
+        port: int,
+        *,
+        host: str = "127.0.0.1",
+        source: str = "127.0.0.1",
+        tls: ssl.SSLContext | None = None,
+        timeout_s: float = 10.0,
     ) -> None:
         self.timeout_s = timeout_s
         self._buffer = bytearray()
-        self.socket: socket.socket = socket.create_connection((host, port), timeout=timeout_s)
+        self.socket: socket.socket = socket.create_connection((host, port), timeout_s, (source, 0))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if tls is not None:
             try:

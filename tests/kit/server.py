@@ -42,9 +42,9 @@ def free_port() -> int:
 class RunningServer:
     """``pacslite serve``, from entering the ``with`` block to leaving it, where it must end with exit code 0.
 
-    ``settings`` become ``--set`` arguments, for example ``{"limits.artim_s": 0.5}``. With ``tls`` (the keys of a
-    ``[listeners.tls]`` table) there is a second listener on :attr:`tls_port`. A server that was killed can be started
-    again on the same data folder with :meth:`start`.
+    ``settings`` become ``--set`` arguments, for example ``{"limits.artim_s": 0.5}``. Each of ``tls`` (the keys
+    of a ``[listeners.tls]`` table) is a further listener, on the port of :attr:`tls_ports` in the same place. A server
+    that was killed can be started again on the same data folder with :meth:`start`.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class RunningServer:
         data: Path,
         *,
         settings: Mapping[str, object] | None = None,
-        tls: Mapping[str, object] | None = None,
+        tls: Sequence[Mapping[str, object]] = (),
         ae_title: str = AE_TITLE,
         environment: Mapping[str, str] | None = None,
         prefix: Sequence[str] = (),
@@ -60,10 +60,10 @@ class RunningServer:
         self.data = data
         self.ae_title = ae_title
         self.port = 0
-        self.tls_port = 0
+        self.tls_ports: list[int] = []
         self.log_file = data.with_name(f"{data.name}.log")
         self._settings = {**_DEFAULTS, "server.ae_title": ae_title, **(settings or {})}
-        self._tls = tls
+        self._tls = tuple(tls)
         self._environment = environment or {}
         self._prefix = tuple(prefix)
         self._process: subprocess.Popen[bytes] | None = None
@@ -123,10 +123,10 @@ class RunningServer:
     def _launch(self) -> None:
         self.port = free_port()
         settings = {"listeners.0.host": HOST, **self._settings}
-        if self._tls is not None:
-            self.tls_port = free_port()
-            settings |= {"listeners.1.host": HOST, "listeners.1.port": self.tls_port}
-            settings |= {f"listeners.1.tls.{name}": str(value) for name, value in self._tls.items()}
+        self.tls_ports = [free_port() for _ in self._tls]
+        for number, (port, table) in enumerate(zip(self.tls_ports, self._tls, strict=True), start=1):
+            settings |= {f"listeners.{number}.host": HOST, f"listeners.{number}.port": port}
+            settings |= {f"listeners.{number}.tls.{name}": str(value) for name, value in table.items()}
         command = [
             *self._prefix,
             str(Path(sys.executable).with_name("pacslite")),

@@ -118,3 +118,27 @@ def _read(path: Path, name: str) -> DicomObject | None:
 
 def decoded_header(file: bytes) -> Dataset:
     return dcmread(io.BytesIO(file), force=True, stop_before_pixels=True)
+
+
+def part10(sent: DicomObject, *, meta_instance: str | None = None) -> bytes:
+    """The object as a file, for senders that read files."""
+    values = (
+        (0x0001, b"OB", b"\0\1"),
+        (0x0002, b"UI", _even(sent.sop_class)),
+        (0x0003, b"UI", _even(meta_instance or sent.sop_instance)),
+        (0x0010, b"UI", _even(sent.transfer_syntax)),
+        (0x0012, b"UI", _even("1.2.826.0.1.3680043.10.9999.1")),
+    )
+    group = b"".join(
+        struct.pack("<HH2s", 2, element, vr)
+        + (struct.pack("<HI", 0, len(value)) if vr == b"OB" else struct.pack("<H", len(value)))
+        + value
+        for element, vr, value in values
+    )
+    length = struct.pack("<HH2sHI", 2, 0, b"UL", 4, len(group))
+    return bytes(_PREAMBLE) + b"DICM" + length + group + sent.data_set
+
+
+def _even(uid: str) -> bytes:
+    raw = uid.encode("latin-1")
+    return raw + b"\0" * (len(raw) % 2)

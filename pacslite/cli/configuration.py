@@ -1,0 +1,34 @@
+"""`pacslite config`: look at the settings without starting anything."""
+
+from __future__ import annotations
+
+import typer
+
+from pacslite.cli.options import ConfigFile, Sets, Verbose, settings
+from pacslite.server.config_toml import default_text, effective_text
+
+
+def register(app: typer.Typer) -> None:
+    group = typer.Typer(help="Look at the settings without starting anything.", no_args_is_help=True)
+    group.command("check")(check)
+    group.command("show")(show)
+    group.command("default")(default)
+    app.add_typer(group, name="config")
+
+
+def check(config: ConfigFile = None, sets: Sets = None, verbose: Verbose = False) -> None:
+    """Read and check all settings, as serve would. Says OK, or in one line what is wrong (exit code 2)."""
+    loaded = settings(config, sets)
+    listeners, peers = len(loaded.config.listeners), len(loaded.config.peers)
+    typer.echo(f"OK: {loaded.file or 'built-in defaults'}, listeners: {listeners}, peers: {peers}")
+
+
+def show(config: ConfigFile = None, sets: Sets = None, verbose: Verbose = False) -> None:
+    """Print the settings in force as TOML; where one is not the default, who set it. Passcodes are not shown."""
+    loaded = settings(config, sets)
+    typer.echo(effective_text(loaded.config, loaded.sources), nl=False)
+
+
+def default() -> None:
+    """Print all settings with their defaults and reasons: the text to begin a settings file with."""
+    typer.echo(default_text(), nl=False)

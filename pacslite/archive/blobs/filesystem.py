@@ -1,0 +1,185 @@
+"""Blobs as files.
+
+Theory of operation
+-------------------
+A file is written under ``incoming/<process>/``, then linked to its place, synced, and the directory of its place is
+synced: from then on it is durable there. The name under ``incoming`` stays until its index row is committed, and tells
+the one other place where the file may be visible. So after a crash nothing but the files left in ``incoming`` has to be
+looked at, however large the archive is: those whose row exists are fine, the others were never acknowledged, and both
+their names are removed.
+
+A link never replaces anything: when the place is taken, the caller learns so and decides (see ``ingest.py``).
+Everything here blocks and runs in the file threads; one :class:`IncomingBlob` is used by one thread at a time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from blake3 import blake3
+
+from pacslite.archive.blobs.directories import Directories
+from pacslite.archive.blobs.disk import Buffer, Disk
+from pacslite.archive.blobs.layout import QUARANTINE, Layout
+from pacslite.archive.blobs.paths import encode_destination, versioned
+
+_READ_BYTES = 1 << 20
+
+
+class FilesystemBlobs:
+    """The files of one data folder. Paths are relative to it, with ``/``."""
+
+    def __init__(self, layout: Layout, disk: Disk) -> None:
+        self.disk = disk
+        self.folder = str(layout.folder)
+        self.incoming = str(layout.incoming)
+        self.directories = Directories(disk, self.folder)
+        self._numbers = itertools.count()
+
+    def create(self, destination: str = "") -> IncomingBlob:
+        """A new file, in flight. Naming its place now, where that is known, saves a rename later."""
+        return IncomingBlob(self, destination)
+
+    def next_number(self) -> int:
+        return next(self._numbers)
+
+    def path(self, relative: str) -> Path:
+        return Path(self.folder, relative)
+
+    def size(self, relative: str) -> int | None:
+        """Size of the file, None if there is none."""
+        try:
+            return os.stat(f"{self.folder}/{relative}").st_size
+        except FileNotFoundError:
+            return None
+
+    def remove(self, relative: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self.disk.unlink(f"{self.folder}/{relative}")
+
+    def sweep(self, names: Iterable[str]) -> None:
+        """Remove names under ``incoming`` whose files are safely in their place. Nothing depends on when, or whether."""
+        for name in names:
+            with contextlib.suppress(OSError):
+                self.disk.unlink(name)
+
+    def digest(self, relative: str, offset: int) -> bytes:
+        """Digest of the data set in a file, which starts at ``offset``."""
+        digest = blake3()
+        with open(f"{self.folder}/{relative}", "rb") as file:
+            file.seek(offset)
+            while piece := file.read(_READ_BYTES):
+                digest.update(piece)
+        return digest.digest()
+
+    def move(self, relative: str, destination: str) -> None:
+        """Give a file another place, durably; whatever was there must be gone."""
+        directory = self.directories.durable(destination.rpartition("/")[0])
+        self.disk.link(f"{self.folder}/{relative}", destination.rpartition("/")[2], directory.descriptor)
+        directory.sync()
+        self.disk.unlink(f"{self.folder}/{relative}")
+
+    def quarantine(self, relative: str) -> str:
+        """Put a file that cannot stay where it is out of the way, and say where: data is never deleted for being odd."""
+        day = datetime.now(UTC).strftime("%Y%m%d")
+        place = f"{QUARANTINE}/{day}/{encode_destination(relative)}"
+        for version in itertools.count(2):
+            try:
+                self.move(relative, place)
+            except FileExistsError:
+                place = versioned(place, version)
+            else:
+                return place
+        raise AssertionError
+
+
+class IncomingBlob:
+    """A file being received. It is visible nowhere until :meth:`place`, and gone after :meth:`discard`."""
+
+    __slots__ = ("_descriptor", "_name", "_prefix", "_store", "placed", "size")
+
+    def __init__(self, store: FilesystemBlobs, destination: str) -> None:
+        self._store = store
+        self._prefix = f"{store.incoming}/{store.next_number()}"
+        self._name = f"{self._prefix},{encode_destination(destination)}" if destination else self._prefix
+        self._descriptor = store.disk.create(self._name)
+        self.placed = ""
+        self.size = 0
+
+    def write(self, buffers: Sequence[Buffer]) -> None:
+        self._store.disk.write(self._descriptor, buffers)
+        self.size += sum(map(len, buffers))
+
+    def begin_write_back(self, length: int) -> None:
+        """Start writing out the last ``length`` bytes."""
+        self._store.disk.begin_write_back(self._descriptor, self.size - length, length)
+
+    def place(self, destination: str) -> bool:
+        """Make the file visible and durable there; False if the place is taken, and then nothing has changed."""
+        store = self._store
+        name = f"{self._prefix},{encode_destination(destination)}"
+        if name != self._name:  # the name in incoming comes first: it is how a crash finds the other one
+            store.disk.rename(self._name, name)
+            self._name = name
+        folder, _, last = destination.rpartition("/")
+        directory = store.directories.durable(folder)
+        try:
+            store.disk.link(name, last, directory.descriptor)
+        except FileExistsError:
+            return False
+        except FileNotFoundError:
+            store.directories.forget(folder)
+            directory = store.directories.durable(folder)
+            store.disk.link(name, last, directory.descriptor)
+        self.placed = destination
+        if self._descriptor >= 0:
+            store.disk.sync(self._descriptor)
+            self._close()  # complete: whatever follows is done by name
+        directory.sync()
+        return True
+
+    def place_beside(self, destination: str) -> str:
+        """:meth:`place`, under the first free version of the name; returns that."""
+        place = destination
+        for version in itertools.count(2):
+            if self.place(place):
+                return place
+            place = versioned(destination, version)
+        raise AssertionError
+
+    def set_aside(self, destination: str, digest: bytes, offset: int) -> None:
+        """Give up its place and be durable under ``conflicts`` instead, where the name tells the content."""
+        self.retract()
+        if self.place(destination):
+            return
+        if self._store.digest(destination, offset) != digest:  # torn by a crash of long ago, or altered since
+            self._store.quarantine(destination)
+            self.place_beside(destination)
+
+    def retract(self) -> None:
+        """Give up the place it has, if it has one."""
+        if self.placed:
+            self._store.remove(self.placed)
+            self.placed = ""
+
+    def release(self) -> str:
+        """The file stays where it is. Returns its name in ``incoming``, to be swept once its row is committed."""
+        return self._name
+
+    def discard(self) -> None:
+        """Leave nothing behind."""
+        with contextlib.suppress(OSError):
+            self.retract()
+        self._close()
+        self._store.sweep((self._name,))
+
+    def _close(self) -> None:
+        if self._descriptor >= 0:
+            descriptor, self._descriptor = self._descriptor, -1
+            with contextlib.suppress(OSError):  # it has been synced, or is being thrown away
+                self._store.disk.close(descriptor)

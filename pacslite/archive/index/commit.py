@@ -1,0 +1,166 @@
+"""Group commit: one thread that applies changes to the index, as many as are waiting in one transaction.
+
+Theory of operation
+-------------------
+Changes are functions of the :class:`IndexWriter`; any thread may submit them. The thread takes what waits, applies it,
+commits, and then answers all of it with one wake-up of the event loop. What arrives meanwhile waits for the next round:
+under load the groups grow by themselves, alone a change waits for nothing. No timer, nothing to tune.
+
+If anything in a group fails, the whole is rolled back and each change gets a transaction of its own: a bad row fails
+alone. A failing commit (no room, an I/O error) therefore fails everyone in the group, with the disk's own words.
+
+The write-ahead log is copied into the index (checkpointed) by a connection of its own while commits go on, since that
+takes tens of milliseconds. It can only start again at its beginning when a checkpoint has caught up with the last
+commit, so a short one by the writer follows; when nothing is to be done, the writer does it alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from pacslite.archive.index.sqlite import connect
+from pacslite.archive.index.writer import IndexWriter
+
+T = TypeVar("T")
+
+Change = Callable[[IndexWriter], object]
+
+_GROUP = 256
+_CHECKPOINT_COMMITS = 1000
+_IDLE_S = 0.5
+
+_Job = tuple[Change, "asyncio.Future[object]"]
+_Answer = tuple["asyncio.Future[object]", object, BaseException | None]
+
+
+class GroupCommit:
+    """The writer's thread. :meth:`close` finishes what was submitted."""
+
+    def __init__(self, path: Path, *, busy_timeout_s: float, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._writer = IndexWriter(connect(path, busy_timeout_s=busy_timeout_s))
+        self._checkpoints = _Checkpoints(connect(path, busy_timeout_s=busy_timeout_s))
+        self._thread = threading.Thread(target=self._run, name="index-writer")
+        self._thread.start()
+
+    def submit(self, change: Change, reply: asyncio.Future[object]) -> None:
+        """Have ``change`` applied; ``reply``, a future of the event loop, gets its result once that is committed."""
+        self._queue.put((change, reply))
+
+    async def run(self, change: Callable[[IndexWriter], T]) -> T:
+        """Apply ``change`` and wait for the commit. It happens even if the caller stops waiting."""
+        reply: asyncio.Future[object] = self._loop.create_future()
+        self.submit(change, reply)
+        return await asyncio.shield(reply)  # type: ignore[return-value] # the future carries what the change returned
+
+    def close(self) -> None:
+        """Blocks until the last change is committed."""
+        self._queue.put(None)
+        self._thread.join()
+        self._checkpoints.close()
+        self._writer.connection.close()
+
+    # --- The thread ---
+
+    def _run(self) -> None:
+        closing = False
+        while not closing:
+            group: list[_Job] = []
+            try:
+                job = self._queue.get(timeout=_IDLE_S if self._checkpoints.due else None)
+            except queue.Empty:
+                self._checkpoints.catch_up(self._writer.connection)
+                continue
+            while True:
+                if job is None:
+                    closing = True
+                    break
+                group.append(job)
+                if len(group) == _GROUP or self._queue.empty():
+                    break
+                job = self._queue.get()
+            if group:
+                self._answer(self._apply(group))
+                self._checkpoints.committed(self._writer.connection)
+
+    def _apply(self, group: list[_Job]) -> list[_Answer]:
+        writer = self._writer
+        try:
+            writer.begin()
+        except sqlite3.Error as error:  # another process is writing and does not end: nobody's fault in this group
+            return [(reply, None, error) for _, reply in group]
+        try:
+            answers: list[_Answer] = [(reply, change(writer), None) for change, reply in group]
+            writer.commit()
+        except Exception as error:  # whatever a change raises belongs to whoever submitted it
+            with contextlib.suppress(sqlite3.Error):
+                writer.rollback()
+            if len(group) == 1:
+                return [(group[0][1], None, error)]
+            return [answer for job in group for answer in self._apply([job])]
+        return answers
+
+    def _answer(self, answers: list[_Answer]) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is gone, and with it everybody who waited
+            self._loop.call_soon_threadsafe(_resolve, answers)
+
+
+def _resolve(answers: list[_Answer]) -> None:
+    for reply, result, error in answers:
+        if reply.done():
+            continue
+        if error is None:
+            reply.set_result(result)
+        else:
+            reply.set_exception(error)
+
+
+class _Checkpoints:
+    """When the write-ahead log is copied into the index, and by whom."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._commits = 0
+        self._thread: threading.Thread | None = None
+
+    @property
+    def due(self) -> bool:
+        """Whether there is anything to copy."""
+        return self._commits > 0
+
+    def committed(self, writer: sqlite3.Connection) -> None:
+        self._commits += 1
+        if self._thread is not None:
+            if not self._thread.is_alive():
+                self.catch_up(writer)
+        elif self._commits >= _CHECKPOINT_COMMITS:
+            self._thread = threading.Thread(target=_checkpoint, args=(self._connection,), name="index-checkpoint")
+            self._thread.start()
+
+    def catch_up(self, writer: sqlite3.Connection) -> None:
+        """By the writer itself, between its transactions: short, or nobody is waiting."""
+        self._join()
+        _checkpoint(writer)
+        self._commits = 0
+
+    def close(self) -> None:
+        self._join()
+        self._connection.close()
+
+    def _join(self) -> None:
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+
+def _checkpoint(connection: sqlite3.Connection) -> None:
+    with contextlib.suppress(sqlite3.Error):  # no room, or busy: the log stays as long as it is, nothing is lost
+        connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()

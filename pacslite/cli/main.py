@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from pacslite.cli import configuration, peers, serve
+from pacslite.cli import configuration, echo, peers, serve
 from pacslite.cli.exits import Exit, exit_for
 from pacslite.cli.options import Session
 from pacslite.errors import PacsliteError
@@ -18,6 +18,7 @@ VERBS = (
     serve.register,
     configuration.register,
     peers.register,
+    echo.register,
 )
 """Each verb's module adds itself to the program; the order is that of the help."""
 

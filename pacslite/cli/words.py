@@ -55,10 +55,11 @@ def status_words(response: CommandSet) -> str:
     """The status of a response, what it means, and what the peer had to add."""
     status = response.status
     comment = response.text(Tag.ERROR_COMMENT)
-    return f"status {status:04X}H, {_meaning(status)}" + (f": {comment}" if comment else "")
+    return f"status {status:04X}H, {status_meaning(status)}" + (f": {comment}" if comment else "")
 
 
-def _meaning(status: int) -> str:
+def status_meaning(status: int) -> str:
+    """What a status that is not Success says (PS3.7 Annex C)."""
     if status in _GENERAL:
         return _GENERAL[status]
     if status >> 8 == 0xA7:

@@ -1,0 +1,136 @@
+"""No room: a disk that is really full, and the limits that keep it from getting there. Refused, never broken."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from kit.commands import fsck
+from kit.holdings import Holdings, in_flight
+from kit.message import Packing, c_store_rq, pack_message
+from kit.rawpeer import EXPLICIT, association, contexts_for
+from kit.server import RunningServer
+from kit.storm import CT_IMAGE_STORAGE, Book, StormObject, objects, storm
+from kit.volumes import NotPermitted, fill, small_volume
+from kit.wait import eventually
+
+MIB = 1 << 20
+OUT_OF_RESOURCES = 0xA700
+
+
+@pytest.fixture
+def volume(tmp_path: Path) -> Iterator[Path]:
+    try:
+        with small_volume(tmp_path / "volume", 48 * MIB) as place:
+            yield place
+    except NotPermitted as reason:
+        pytest.fail(
+            f"the full-disk test must mount a small tmpfs; run it as root, or in a container that may: {reason}"
+        )
+
+
+def send(server: RunningServer, *lanes: Iterator[StormObject], window: int = 1) -> Book:
+    book = Book()
+    asyncio.run(storm(server.port, lanes, book, window=window))
+    return book
+
+
+def assert_only_refused_for_room(book: Book) -> None:
+    assert book.unanswered == []
+    assert {answer.status for _, answer in book.refused} <= {OUT_OF_RESOURCES}
+    assert all(answer.comment for _, answer in book.refused), "Error Comment says why (DM-08)"
+    assert set(book.ended) == {"released"}
+
+
+@pytest.mark.parametrize("window", [1, 8])
+def test_full_disk_refuses_and_goes_on_when_there_is_room_again(volume: Path, tmp_path: Path, window: int) -> None:
+    server = RunningServer(volume / "data")
+    server.log_file = tmp_path / "server.log"
+    with server:
+        before = send(server, *(objects(f"1.{lane}", [20_000] * 20) for lane in range(4)), window=window)
+        assert len(before.acknowledged) == 80
+        ballast = fill(volume, leave_bytes=3 * MIB)
+        sizes = [list(itertools.islice(itertools.cycle(pattern), 60)) for pattern in ([30_000], [3_000], [900_000])]
+        full = send(server, *(objects(f"2.{lane}", each) for lane, each in enumerate(sizes)), window=window)
+        assert_only_refused_for_room(full)
+        assert len(full.refused) > 60
+        known = before.acknowledged + full.acknowledged
+        Holdings(server.data).assert_holds(known)
+        ballast.unlink()
+        refused = [obj for obj, _ in full.refused]
+        after = send(server, iter(refused), window=window)
+        assert after.refused == []
+        assert len(after.acknowledged) == len(refused)
+        known += after.acknowledged
+        holdings = Holdings(server.data)
+        holdings.assert_sound()
+        holdings.assert_holds(known)
+        fsck(server.data, "--digest")
+    fsck(server.data, "--digest")
+
+
+def test_server_starts_on_a_disk_that_is_full_and_stores_when_it_is_not(volume: Path, tmp_path: Path) -> None:
+    server = RunningServer(volume / "data")
+    server.log_file = tmp_path / "server.log"
+    with server:
+        known = send(server, objects("1", [20_000] * 20)).acknowledged
+        server.kill()
+        ballast = fill(volume, leave_bytes=512 << 10)
+        server.start()
+        full = send(server, objects("2", [200_000] * 10))
+        assert_only_refused_for_room(full)
+        assert full.refused
+        ballast.unlink()
+        known += full.acknowledged + send(server, iter([obj for obj, _ in full.refused])).acknowledged
+        assert len(known) == 30
+        holdings = Holdings(server.data)
+        holdings.assert_sound()
+        holdings.assert_holds(known)
+
+
+@pytest.mark.parametrize(
+    ("settings", "fitting", "excess"),
+    [
+        ({"storage.min_free_percent": 99.9}, [], [50_000]),
+        ({"storage.max_object_bytes": 100_000}, [90_000, 90_000], [100_001, 300_000]),
+        ({"storage.quota_bytes": 250_000}, [90_000, 90_000], [90_000, 300_000]),
+    ],
+    ids=["free-space reserve", "object size", "quota"],
+)
+def test_limit_refuses_with_a700_and_the_association_goes_on(
+    tmp_path: Path, settings: Mapping[str, object], fitting: list[int], excess: list[int]
+) -> None:
+    """DESIGN 6, DM-09: answered before the data set is in, the rest drained, the next request served."""
+    with RunningServer(tmp_path / "data", settings=settings) as server:
+        supply = objects("1", [*fitting, *excess])
+        kept = list(itertools.islice(supply, len(fitting)))
+        with association(server.port, contexts_for((CT_IMAGE_STORAGE, EXPLICIT))) as peer:
+            for obj in kept:
+                assert peer.store(1, CT_IMAGE_STORAGE, obj.sop_instance, obj.data_set()).status == 0x0000
+            for obj in supply:
+                packing = Packing(data_fragments=(10_000,))
+                response = peer.store(1, CT_IMAGE_STORAGE, obj.sop_instance, obj.data_set(), packing=packing)
+                assert response.status == OUT_OF_RESOURCES
+        eventually(lambda: not in_flight(server.data), "nothing in flight")
+        holdings = Holdings(server.data)
+        holdings.assert_sound()
+        holdings.assert_holds(kept)
+        assert len(holdings.instances) == len(kept)
+
+
+def test_free_space_reserve_refuses_before_the_data_set_is_taken(tmp_path: Path) -> None:
+    """The answer comes while the peer has sent no more than the command."""
+    (obj,) = objects("1", [50_000])
+    with (
+        RunningServer(tmp_path / "data", settings={"storage.min_free_percent": 99.9}) as server,
+        association(server.port, contexts_for((CT_IMAGE_STORAGE, EXPLICIT))) as peer,
+    ):
+        command, *rest = pack_message(1, c_store_rq(CT_IMAGE_STORAGE, obj.sop_instance), obj.data_set())
+        peer.send(command)
+        assert peer.read_response().status == OUT_OF_RESOURCES
+        peer.send(*rest)
+        assert peer.store(1, CT_IMAGE_STORAGE, obj.sop_instance, obj.data_set()).status == OUT_OF_RESOURCES

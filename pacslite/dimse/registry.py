@@ -16,10 +16,11 @@ class Registration:
     """One service class: which abstract syntaxes it serves, which operations, and who may ask.
 
     ``serves`` is given an abstract syntax and the Related General SOP Classes that the requester names for it
-    (PS3.7 D.3.3.6).
+    (PS3.7 D.3.3.6). ``abstract_syntaxes`` are those of them that have a name, for the conformance statement.
     """
 
     name: str
+    abstract_syntaxes: tuple[str, ...]
     serves: Callable[[str, tuple[str, ...]], bool]
     transfer_syntaxes: tuple[str, ...]
     permission: Permission

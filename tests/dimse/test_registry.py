@@ -24,6 +24,7 @@ REGISTRY = ServiceRegistry(
     [
         Registration(
             name="verification",
+            abstract_syntaxes=("1.2.840.10008.1.1",),
             serves=lambda uid, related: uid == "1.2.840.10008.1.1",
             transfer_syntaxes=("1.2.840.10008.1.2",),
             permission=Permission.ECHO,
@@ -31,6 +32,7 @@ REGISTRY = ServiceRegistry(
         ),
         Registration(
             name="storage",
+            abstract_syntaxes=("1.2.3",),
             serves=lambda uid, related: uid == "1.2.3" or "1.2.3" in related,
             transfer_syntaxes=("1.2.840.10008.1.2",),
             permission=Permission.STORE,

@@ -90,6 +90,7 @@ class Broken:
 def registration(name: str, uid: str, permission: Permission, operations: dict[CommandField, Service]) -> Registration:
     return Registration(
         name=name,
+        abstract_syntaxes=(uid,),
         serves=lambda abstract_syntax, _: abstract_syntax == uid,
         transfer_syntaxes=(IMPLICIT,),
         permission=permission,

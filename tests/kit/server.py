@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -20,8 +21,8 @@ AE_TITLE = "PACSLITE"
 HOST = "127.0.0.1"
 START_S = 20.0
 STOP_S = 20.0
-_PORT_TAKEN = "cannot listen on"
-_ATTEMPTS = 5
+_LISTENING = re.compile(r"listening on (.*)\n")
+_PORT = re.compile(r":(\d+)")
 
 _DEFAULTS: Mapping[str, object] = {
     # The reserve is for production; a test must also pass on a machine whose disk is nearly full.
@@ -87,15 +88,13 @@ class RunningServer:
 
     def start(self) -> None:
         """Start it and wait until it answers a C-ECHO; an AssertionError with its log if it does not."""
-        for _ in range(_ATTEMPTS):
-            before = len(self.log)
-            self._launch()
-            eventually(lambda: self.exit_code is not None or is_answering(self.port), "C-ECHO", within_s=START_S)
-            if self.exit_code is None:
-                return
-            if _PORT_TAKEN not in self.log[before:]:
-                break  # otherwise somebody else was faster at taking the port: take another
-        raise AssertionError(f"pacslite serve ended with exit code {self.exit_code}:\n{self.log}")
+        before = len(self.log)
+        self._launch()
+        eventually(lambda: self._says_where(before) or self.exit_code is not None, "first lines", within_s=START_S)
+        if self.exit_code is not None:
+            code, self._process = self.exit_code, None
+            raise AssertionError(f"pacslite serve ended with exit code {code}:\n{self.log}")
+        eventually(lambda: is_answering(self.port), "C-ECHO", within_s=START_S)
 
     def stop(self) -> int:
         """SIGTERM; returns the exit code."""
@@ -121,22 +120,28 @@ class RunningServer:
         os.kill(self.pid, signal.SIGHUP)
 
     def _launch(self) -> None:
-        self.port = free_port()
-        settings = {"listeners.0.host": HOST, **self._settings}
-        self.tls_ports = [free_port() for _ in self._tls]
-        for number, (port, table) in enumerate(zip(self.tls_ports, self._tls, strict=True), start=1):
-            settings |= {f"listeners.{number}.host": HOST, f"listeners.{number}.port": port}
+        settings: dict[str, object] = {"listeners.0.host": HOST, **self._settings}
+        for number, table in enumerate(self._tls, start=1):
+            settings |= {f"listeners.{number}.host": HOST, f"listeners.{number}.port": 0}
             settings |= {f"listeners.{number}.tls.{name}": str(value) for name, value in table.items()}
         command = [
             *self._prefix,
             str(Path(sys.executable).with_name("pacslite")),
-            *("serve", "--data", str(self.data), "--port", str(self.port)),
+            *("serve", "--data", str(self.data), "--port", "0"),
             *(part for key, value in settings.items() for part in ("--set", f"{key}={json.dumps(value)}")),
         ]
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("PACSLITE_")}
         self.data.parent.mkdir(parents=True, exist_ok=True)
         with self.log_file.open("ab") as log:
             self._process = _spawn(command, {**inherited, **self._environment}, log, self.data.parent)
+
+    def _says_where(self, after: int) -> bool:
+        """Whether the first lines are written; they name the ports that the system chose."""
+        found = _LISTENING.search(self.log[after:])
+        if found is None:
+            return False
+        self.port, *self.tls_ports = [int(port) for port in _PORT.findall(found[1])]
+        return True
 
     # --- What there is to see ---------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from pacslite.cli import configuration, echo, peers, serve
+from pacslite.cli import configuration, echo, peers, send, serve
 from pacslite.cli.exits import Exit, exit_for
 from pacslite.cli.options import Session
 from pacslite.errors import PacsliteError
@@ -19,6 +19,7 @@ VERBS = (
     configuration.register,
     peers.register,
     echo.register,
+    send.register,
 )
 """Each verb's module adds itself to the program; the order is that of the help."""
 

@@ -1,0 +1,86 @@
+"""What the long-running commands show: lines, and a progress bar below them when somebody is looking."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Final, Self
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+_UNITS: Final = ("bytes", "kB", "MB", "GB", "TB", "PB")
+
+
+def size_words(size: float) -> str:
+    """A number of bytes for people, in powers of ten as disks and networks are sold."""
+    unit = 0
+    while size >= 1000 and unit < len(_UNITS) - 1:
+        size /= 1000
+        unit += 1
+    return f"{size:.0f} {_UNITS[unit]}" if unit == 0 else f"{size:.1f} {_UNITS[unit]}"
+
+
+class Screen:
+    """Standard output. On a terminal it has a progress bar; elsewhere there are only lines.
+
+    The bar counts files, or bytes if ``in_bytes``; its end may still move while more is being found.
+    """
+
+    def __init__(self, what: str, *, in_bytes: bool = False, console: Console | None = None) -> None:
+        self._console = console or Console(highlight=False, soft_wrap=True)
+        self._progress = Progress(
+            *_columns(in_bytes), console=self._console, disable=not self._console.is_terminal, transient=True
+        )
+        self._task: TaskID = self._progress.add_task(what, total=None, note="")
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def line(self, text: str) -> None:
+        """A line of its own, above the bar. The text is taken as it is: file names may have brackets."""
+        self._console.print(text, markup=False)
+
+    def advance(self, amount: int = 1) -> None:
+        self._progress.advance(self._task, amount)
+
+    def note(self, text: str) -> None:
+        """A few words beside the bar."""
+        self._progress.update(self._task, note=text)
+
+    def expect(self, total: int | None) -> None:
+        """How far the bar goes; None: nobody knows."""
+        self._progress.update(self._task, total=total)
+
+    def begin(self, what: str, total: int | None = None) -> None:
+        """Start over with the next stage of the work."""
+        self._progress.reset(self._task, description=what, total=total, note="")
+
+
+def _columns(in_bytes: bool) -> Sequence[ProgressColumn]:
+    amount = [DownloadColumn(), TransferSpeedColumn()] if in_bytes else [MofNCompleteColumn()]
+    return [
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        *amount,
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}", markup=False),
+    ]

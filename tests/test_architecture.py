@@ -37,8 +37,8 @@ PURE = {"dicom", "ul", "dimse"}
 IMPURE_MODULES = {"asyncio", "socket", "time", "logging", "threading"}
 
 WIRED = ("net", "archive", "services")
-WIRING = {"pacslite.server.application", "pacslite.server.parts"}
-"""Where the network, the archive and the services meet; ``parts`` belongs to ``application`` and to nobody else."""
+WIRING = {"pacslite.server.application"}
+"""Where the network, the archive and the services meet, and nowhere else."""
 
 
 def modules() -> dict[str, str]:
@@ -88,10 +88,6 @@ def problems(module: str, source: str) -> list[str]:
         found += [f"{module} is pure and imports {name}" for name in sorted(impure)]
     if others.issuperset(WIRED) and module not in WIRING:
         found.append(f"{module} wires parts together")
-    if module != "pacslite.server.application" and any(
-        f"{name}.".startswith("pacslite.server.parts.") for name in names
-    ):
-        found.append(f"{module} imports what is application's own")
     return found
 
 
@@ -144,15 +140,6 @@ def test_the_whole_package_is_looked_at() -> None:
             "wires parts together",
             id="wiring",
         ),
-        pytest.param(
-            "pacslite.cli.bad", "from pacslite.server import parts", "imports what is application's own", id="parts"
-        ),
-        pytest.param(
-            "pacslite.cli.bad",
-            "from pacslite.server.parts import x",
-            "imports what is application's own",
-            id="of parts",
-        ),
     ],
 )
 def test_a_bad_module_is_found(module: str, source: str, problem: str) -> None:
@@ -169,7 +156,6 @@ def test_a_bad_module_is_found(module: str, source: str, problem: str) -> None:
         ("pacslite.dicom.good", "from pacslite.errors import PacsliteError"),
         ("pacslite.services.good", "from pacslite.archive.archive import X\nfrom pacslite.net.association import Y"),
         ("pacslite.server.application", "import pacslite.net\nimport pacslite.archive\nimport pacslite.services"),
-        ("pacslite.server.application", "from pacslite.server.parts import x"),
         ("pacslite.__init__", "import sys"),
     ],
 )

@@ -349,6 +349,12 @@ def test_an_associate_pdu_has_a_limit_too(role: Role) -> None:
     expect_abort(upper_layer, source=0 if role is Role.ACCEPTOR else 2, reason=0 if role is Role.ACCEPTOR else 6)
 
 
+def test_an_associate_pdu_of_no_bytes_is_refused_at_once() -> None:
+    requestor = in_state(Role.REQUESTOR, 5)
+    requestor.receive_data(bytes([2, 0, 0, 0, 0, 0]), NOW)
+    expect_abort(requestor, source=2, reason=6)
+
+
 @pytest.mark.parametrize("pdu_type", [5, 7])
 def test_a_control_pdu_of_another_length_is_refused_from_its_header(pdu_type: int) -> None:
     upper_layer = established(Role.ACCEPTOR)

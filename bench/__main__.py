@@ -1,0 +1,163 @@
+"""`python -m bench`: runs the workloads against the servers, interleaved in rounds. See docs/benchmarks.md."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import fnmatch
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+from rich.console import Console
+
+from bench import durability, report
+from bench.durability import Durability
+from bench.peers import PEERS, Peer, StartError
+from bench.senders import RawSender, SendError
+from bench.workloads import DISK, WORKLOADS, Bench, Run, Workload
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+DURABILITY: Final = "durability"
+INDEX_GROWTH: Final = "index-growth"  # only when asked for: it fills an index with a million instances
+_INDEX_GROWTH_S: Final = 1800
+
+
+def main() -> int:
+    arguments = _arguments()
+    signal.signal(signal.SIGTERM, _interrupt)
+    console = Console(width=None if sys.stdout.isatty() else 180)
+    if INDEX_GROWTH in arguments.workload:
+        return _index_growth(quick=arguments.quick)
+    peers = _chosen_peers(arguments.peer)
+    workloads = _chosen_workloads(arguments.workload, quick=arguments.quick, rounds=arguments.rounds)
+    if not peers or not (workloads or DURABILITY in arguments.workload):
+        names = ", ".join([*(peer.name for peer in PEERS), *(workload.name for workload in WORKLOADS)])
+        print(f"bench: no such server or workload; there are {names}, {DURABILITY}, {INDEX_GROWTH}", file=sys.stderr)
+        return 2
+    folder = arguments.work_dir.resolve()
+    try:
+        bench = Bench(folder, RawSender.build(folder), [f"--set={setting}" for setting in arguments.set])
+    except SendError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+    session = _run(bench, peers, workloads, arguments)
+    report.show(session, console)
+    print(f"\nEverything measured: {report.save(session, arguments.results)}")
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a small run, to see that everything works")
+    parser.add_argument("--workload", action="append", default=[], help="name, beginning of names, or pattern; repeat")
+    parser.add_argument("--peer", action="append", default=[], help="name of a server; repeat")
+    parser.add_argument("--rounds", type=int, help="instead of each workload's own number of rounds")
+    parser.add_argument(
+        "--work-dir", type=Path, default=ROOT / "build" / "bench", help="on the disk to be measured (%(default)s)"
+    )
+    parser.add_argument("--results", type=Path, default=ROOT / "bench" / "results", help="(%(default)s)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="a setting for pacslite; repeat"
+    )
+    return parser.parse_args()
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt  # so that every `finally` stops what it started
+
+
+def _chosen_peers(names: Sequence[str]) -> list[Peer]:
+    return [peer for peer in PEERS if (peer.name in names if names else peer.by_default)]
+
+
+def _chosen_workloads(patterns: Sequence[str], *, quick: bool, rounds: int | None) -> list[Workload]:
+    names = [workload.name for workload in WORKLOADS]
+
+    def chosen(workload: Workload) -> bool:
+        if not patterns:
+            return workload.quick or not quick
+        # A whole name means this workload only: raw-512k-1 is not also raw-512k-16.
+        return any(fnmatch.fnmatch(workload.name, p if p in names else f"{p}*") for p in patterns)
+
+    workloads = [workload.hurried() if quick else workload for workload in WORKLOADS if chosen(workload)]
+    return [dataclasses.replace(workload, rounds=rounds) for workload in workloads] if rounds else workloads
+
+
+def _run(
+    bench: Bench, peers: Sequence[Peer], workloads: Sequence[Workload], arguments: argparse.Namespace
+) -> report.Session:
+    started, machine = datetime.now(UTC), report.machine(bench.folder)
+    observed: dict[str, Durability | str] = {}
+    if not arguments.workload or DURABILITY in arguments.workload:
+        observed = {peer.name: _durability(bench, peer) for peer in peers}
+    runs = []
+    try:
+        for run in _runs(bench, peers, workloads):
+            runs.append(run)
+            _progress(run)
+    except KeyboardInterrupt:
+        print("bench: interrupted; what was measured so far follows", file=sys.stderr)
+    machine["load after"] = "{:.2f} {:.2f} {:.2f}".format(*os.getloadavg())
+    return report.Session(
+        started=started,
+        quick=arguments.quick,
+        machine=machine,
+        peers=peers,
+        workloads=workloads,
+        runs=runs,
+        durability=observed,
+    )
+
+
+def _runs(bench: Bench, peers: Sequence[Peer], workloads: Sequence[Workload]) -> Iterator[Run]:
+    for workload in workloads:
+        for number in range(workload.rounds):
+            if workload.compares_disk:
+                yield bench.disk(workload, number)
+            # Each round begins with another peer: what a run leaves behind for the next falls on all alike.
+            first = number % len(peers)
+            for peer in [*peers[first:], *peers[:first]]:
+                yield bench.run(workload, peer, number)
+
+
+def _durability(bench: Bench, peer: Peer) -> Durability | str:
+    if not peer.installed:
+        return "not installed"
+    if not durability.available():
+        return "not observed: strace is not installed"
+    try:
+        return durability.observe(
+            peer,
+            bench.fresh_folder(peer.name),
+            bench.sender,
+            objects=20,
+            run=bench.next_run(),
+            extra=bench.extra(peer),
+        )
+    except (StartError, SendError) as error:
+        return f"not observed: {error}"
+
+
+def _progress(run: Run) -> None:
+    what = run.problem or f"{run.objects} objects, {run.objects_per_s:.1f}/s, {run.megabytes_per_s:.0f} MB/s"
+    name = run.peer if run.peer != DISK else "the disk itself"
+    print(f"{run.workload} round {run.round + 1} {name}: {what}", file=sys.stderr, flush=True)
+
+
+def _index_growth(*, quick: bool) -> int:
+    if not Path(__file__).with_name("index_growth.py").exists():
+        print("bench: index growth is not measured here", file=sys.stderr)
+        return 1
+    command = [sys.executable, "-m", "bench.index_growth", *(["--quick"] if quick else [])]
+    return subprocess.run(command, cwd=ROOT, timeout=_INDEX_GROWTH_S, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

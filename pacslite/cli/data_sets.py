@@ -11,6 +11,9 @@ from pacslite.cli.sending_plan import SendableFile
 PIECE_BYTES: Final = 1024 * 1024
 """Even, as fragments have to be (UL-20)."""
 
+WHOLE_BYTES: Final = PIECE_BYTES
+"""A data set up to this size is read in one go."""
+
 
 async def read_whole(file: SendableFile) -> bytes:
     """The data set; raises :class:`OSError` if the file cannot be read or is not what it was."""
@@ -23,7 +26,9 @@ async def read_whole(file: SendableFile) -> bytes:
     return await asyncio.to_thread(read)
 
 
-async def pieces_of(file: SendableFile, count: Callable[[int], None]) -> AsyncGenerator[bytes, None]:
+async def pieces_of(
+    file: SendableFile, count: Callable[[int], None] = lambda size: None
+) -> AsyncGenerator[bytes, None]:
     """The data set in pieces of :data:`PIECE_BYTES`, one read ahead; ``count`` hears of each that was taken."""
 
     def open_at_data_set() -> BinaryIO:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from pacslite.cli import configuration, echo, peers, send, serve
+from pacslite.cli import configuration, echo, importing, peers, send, serve
 from pacslite.cli.exits import Exit, exit_for
 from pacslite.cli.options import Session
 from pacslite.errors import PacsliteError
@@ -20,6 +20,7 @@ VERBS = (
     peers.register,
     echo.register,
     send.register,
+    importing.register,
 )
 """Each verb's module adds itself to the program; the order is that of the help."""
 

@@ -21,7 +21,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from pacslite.cli.data_sets import pieces_of, read_whole
+from pacslite.cli.data_sets import WHOLE_BYTES, pieces_of, read_whole
 from pacslite.cli.sending_plan import ContextKey, SendableFile, SendingPlan, presentation_contexts
 from pacslite.cli.words import refusal_words, status_words
 from pacslite.dimse.command import CommandSet
@@ -38,7 +38,6 @@ MOST_WAITING_FILES: Final = 4096
 _FIRST_FILES: Final = 256  # known before the first association is asked for, so that it gets the right contexts
 _FIRST_FILES_S: Final = 1.0
 _IDLE_S: Final = 10.0  # without anything to send for so long, an association is released before the peer aborts it
-_WHOLE_BYTES: Final = 1024 * 1024
 
 
 class Outcome(StrEnum):
@@ -210,7 +209,7 @@ class Sender:
                 self._fail(file, refusal_words(file.context, lane.refused[file.context]))
                 continue
             try:
-                whole = await read_whole(file) if file.data_set_bytes <= _WHOLE_BYTES else None
+                whole = await read_whole(file) if file.data_set_bytes <= WHOLE_BYTES else None
             except OSError as error:
                 self._fail(file, f"cannot be read: {error.strerror or error}")
                 continue

@@ -66,7 +66,7 @@ def user_information(*sub_items: bytes) -> UserInformation:
 
 
 @given(pdus)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_decoding_an_encoded_pdu_gives_it_back(pdu: PDU) -> None:
     assert decode(encode_pdu(pdu)) == pdu
 

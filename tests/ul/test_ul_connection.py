@@ -555,7 +555,7 @@ damage = st.none() | st.tuples(st.integers(0, 400), st.integers(0, 255))
     damage,
 )
 @example([p_data(b"")], ReleaseRQ(), [], None)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_data_is_the_same_whole_bytewise_and_in_pieces(
     data: list[PDataTF], end: PDU, places: list[int], change: tuple[int, int] | None
 ) -> None:
@@ -572,7 +572,7 @@ def test_data_is_the_same_whole_bytewise_and_in_pieces(
 
 
 @given(requests, cuts, damage)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_a_request_is_the_same_whole_bytewise_and_in_pieces(
     rq: PDU, places: list[int], change: tuple[int, int] | None
 ) -> None:
@@ -590,7 +590,7 @@ def test_a_request_is_the_same_whole_bytewise_and_in_pieces(
 
 
 @given(acceptances, cuts)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_an_acceptance_is_the_same_whole_and_in_pieces(ac: PDU, places: list[int]) -> None:
     stream = wire(ac)
     machines = [in_state(Role.REQUESTOR, 5) for _ in range(2)]

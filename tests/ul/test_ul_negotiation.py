@@ -270,7 +270,7 @@ def test_dm_05_a_server_response_only_if_wanted_and_verified(
 
 
 @given(requests, st.sampled_from(Order))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_any_request_gets_an_answer_that_can_be_sent(rq: AssociateRQ, order: Order) -> None:
     syntaxes = tuple(dict.fromkeys(uid for context in rq.contexts for uid in context.transfer_syntaxes))
     policy = Policy(

@@ -89,9 +89,7 @@ class Archive:
 def _prepare(layout: Layout, settings: ArchiveSettings, observe: Observe) -> int:
     """The index, up to date and consistent with the files; answers how many bytes are stored."""
     may_migrate = settings.store_mode is StoreMode.SERVER or not server_is_running(settings.folder)
-    migration = prepare(
-        layout.index, layout.backups, busy_timeout_s=settings.busy_timeout_s, may_migrate=may_migrate
-    )
+    migration = prepare(layout.index, layout.backups, busy_timeout_s=settings.busy_timeout_s, may_migrate=may_migrate)
     if migration is not None:
         observe(
             IndexMigrated(

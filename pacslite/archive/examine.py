@@ -8,6 +8,7 @@ from pathlib import Path
 
 from blake3 import blake3
 
+from pacslite.archive.blobs.paths import blob_path
 from pacslite.archive.identity import identify
 from pacslite.archive.index.entry import Entry, instance_values, upper_key
 from pacslite.archive.model import Origin
@@ -69,6 +70,12 @@ def examine(folder: Path, path: str, settings: ArchiveSettings) -> Entry:
         study_uid=identity.study_uid,
         series_uid=identity.series_uid,
         path=path,
+        usual_path=blob_path(
+            study_uid=identity.study_uid,
+            series_uid=identity.series_uid,
+            sop_class_uid=origin.sop_class_uid,
+            sop_instance_uid=origin.sop_instance_uid,
+        ),
         size=status.st_size - meta.data_set_offset,
         data_set_offset=meta.data_set_offset,
         digest=digest.digest(),

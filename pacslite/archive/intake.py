@@ -1,4 +1,4 @@
-"""The half of an ingest that runs in the file threads: from pieces of a data set to a file in its place and its entry."""
+"""The half of an ingest that runs in the file threads: from pieces of a data set to a file and its index entry."""
 
 from __future__ import annotations
 
@@ -93,6 +93,7 @@ class Intake:
                     study_uid=identity.study_uid,
                     series_uid=identity.series_uid,
                     path=place if is_placed else "",
+                    usual_path=place,
                     size=self.blob.size - len(self._meta),
                     data_set_offset=len(self._meta),
                     digest=self._digest.digest(),

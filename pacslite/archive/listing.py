@@ -255,8 +255,6 @@ async def stats(reader: IndexReader, index: Path, free_bytes: int) -> Stats:
         bytes=size + alone_size,
         conflicts=conflicts_,
         conflict_bytes=conflict_bytes,
-        index_bytes=sum(
-            path.stat().st_size for path in (index, index.with_name(f"{index.name}-wal")) if path.exists()
-        ),
+        index_bytes=sum(path.stat().st_size for path in (index, index.with_name(f"{index.name}-wal")) if path.exists()),
         free_bytes=free_bytes,
     )

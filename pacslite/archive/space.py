@@ -12,7 +12,7 @@ _VALID_S = 1.0
 
 
 class Space:
-    """Accounts for bytes taken but not yet on the disk, so that a thousand objects at once do not all see the same room.
+    """Accounts for bytes taken but not yet on the disk, so that many objects at once do not all see the same room.
 
     Used from the event loop only. The volume is asked at most once a second; ``clock`` is monotonic seconds.
     """

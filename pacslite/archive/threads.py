@@ -7,11 +7,12 @@ import contextlib
 import queue
 import threading
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-_Task = tuple[Callable[..., object], tuple[object, ...], "asyncio.Future[object] | None"]
+# A future is of the type its function returns, which differs from task to task.
+_Task = tuple[Callable[..., object], tuple[object, ...], "asyncio.Future[Any] | None"]
 
 
 class FileThreads:
@@ -34,14 +35,14 @@ class FileThreads:
     def submit(self, function: Callable[..., T], *arguments: object) -> asyncio.Future[T]:
         """Have it called; the future has its result. Called it is, even if nobody waits any more."""
         reply: asyncio.Future[T] = self._loop.create_future()
-        self._queue.put((function, arguments, reply))  # type: ignore[arg-type] # the reply is of the function's type
+        self._queue.put((function, arguments, reply))
         return reply
 
     async def run(self, function: Callable[..., T], *arguments: object) -> T:
         """Call it and wait, undisturbed by cancellation as far as the call itself goes."""
         return await asyncio.shield(self.submit(function, *arguments))
 
-    def fail(self, reply: asyncio.Future[T], error: BaseException) -> None:
+    def fail(self, reply: asyncio.Future[Any], error: BaseException) -> None:
         """From one of the threads: what a task that was started has to say."""
         self._answer(reply, None, error)
 
@@ -66,12 +67,12 @@ class FileThreads:
                 self._answer(reply, result, error)
             del task, function, arguments, reply, result, error  # nothing is kept alive while waiting
 
-    def _answer(self, reply: asyncio.Future[T], result: object, error: BaseException | None) -> None:
+    def _answer(self, reply: asyncio.Future[Any], result: object, error: BaseException | None) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is gone, and with it everybody who waited
             self._loop.call_soon_threadsafe(_resolve, reply, result, error)
 
 
-def _resolve(reply: asyncio.Future[object], result: object, error: BaseException | None) -> None:
+def _resolve(reply: asyncio.Future[Any], result: object, error: BaseException | None) -> None:
     if reply.done():
         return
     if error is None:

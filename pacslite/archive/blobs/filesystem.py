@@ -63,7 +63,7 @@ class FilesystemBlobs:
             self.disk.unlink(f"{self.folder}/{relative}")
 
     def sweep(self, names: Iterable[str]) -> None:
-        """Remove names under ``incoming`` whose files are safely in their place. Nothing depends on when, or whether."""
+        """Remove names under ``incoming`` of files that are safe in their place. Nothing depends on when that is."""
         for name in names:
             with contextlib.suppress(OSError):
                 self.disk.unlink(name)
@@ -85,7 +85,7 @@ class FilesystemBlobs:
         self.disk.unlink(f"{self.folder}/{relative}")
 
     def quarantine(self, relative: str) -> str:
-        """Put a file that cannot stay where it is out of the way, and say where: data is never deleted for being odd."""
+        """Put a file that cannot stay where it is out of the way, and say where. Nothing is deleted for being odd."""
         day = datetime.now(UTC).strftime("%Y%m%d")
         place = f"{QUARANTINE}/{day}/{encode_destination(relative)}"
         for version in itertools.count(2):

@@ -1,13 +1,14 @@
 """Names of blobs: from UIDs to relative paths, whatever a peer put into the UIDs.
 
 A conformant component is used as it is, so that an administrator finds a study by its UID. Anything else is escaped to
-``%`` and hexadecimal digits, and if that is too long for a file name, to ``%h`` and a digest: no component can be empty,
-hidden, ``.``, ``..`` or contain a separator, and names never differ in case alone.
+``%`` and hexadecimal digits, and if that is too long for a file name, to ``%h`` and a digest: no component can be
+empty, hidden, ``.``, ``..`` or contain a separator, and names never differ in case alone.
 """
 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from blake3 import blake3
 
@@ -58,7 +59,12 @@ def blob_path(*, study_uid: str, series_uid: str, sop_class_uid: str, sop_instan
     name = component(sop_instance_uid) + SUFFIX
     if not study_uid or not series_uid:  # what has no patient: hanging protocols, colour palettes, implant templates
         return f"{BLOBS}/{NON_PATIENT}/{_bucket(sop_instance_uid)}/{component(sop_class_uid)}/{name}"
-    return f"{BLOBS}/{_bucket(study_uid)}/{component(study_uid)}/{component(series_uid)}/{name}"
+    return f"{_series_folder(study_uid, series_uid)}/{name}"
+
+
+@lru_cache(maxsize=1024)
+def _series_folder(study_uid: str, series_uid: str) -> str:
+    return f"{BLOBS}/{_bucket(study_uid)}/{component(study_uid)}/{component(series_uid)}"
 
 
 def versioned(path: str, version: int) -> str:

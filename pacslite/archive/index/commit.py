@@ -23,21 +23,21 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pacslite.archive.index.sqlite import connect
 from pacslite.archive.index.writer import IndexWriter
 
 T = TypeVar("T")
 
-Change = Callable[[IndexWriter], object]
 
 _GROUP = 256
 _CHECKPOINT_COMMITS = 1000
 _IDLE_S = 0.5
 
-_Job = tuple[Change, "asyncio.Future[object]"]
-_Answer = tuple["asyncio.Future[object]", object, BaseException | None]
+# A future is of the type its change returns, which differs from job to job.
+_Job = tuple[Callable[[IndexWriter], object], "asyncio.Future[Any]"]
+_Answer = tuple["asyncio.Future[Any]", object, BaseException | None]
 
 
 class GroupCommit:
@@ -51,15 +51,15 @@ class GroupCommit:
         self._thread = threading.Thread(target=self._run, name="index-writer")
         self._thread.start()
 
-    def submit(self, change: Change, reply: asyncio.Future[object]) -> None:
+    def submit(self, change: Callable[[IndexWriter], T], reply: asyncio.Future[T]) -> None:
         """Have ``change`` applied; ``reply``, a future of the event loop, gets its result once that is committed."""
         self._queue.put((change, reply))
 
     async def run(self, change: Callable[[IndexWriter], T]) -> T:
         """Apply ``change`` and wait for the commit. It happens even if the caller stops waiting."""
-        reply: asyncio.Future[object] = self._loop.create_future()
+        reply: asyncio.Future[T] = self._loop.create_future()
         self.submit(change, reply)
-        return await asyncio.shield(reply)  # type: ignore[return-value] # the future carries what the change returned
+        return await asyncio.shield(reply)
 
     def close(self) -> None:
         """Blocks until the last change is committed."""

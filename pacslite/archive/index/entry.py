@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
-from pacslite.archive.blobs.paths import blob_path
 from pacslite.archive.index.attributes import INSTANCE, REQUEST, UPPER_TAGS, Attribute, Kind
 from pacslite.archive.model import Origin
 from pacslite.dicom import tags
@@ -24,13 +24,14 @@ MAX_TEXT = 10240
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One object, as it goes into the index. ``path`` is where its file is."""
+    """One object, as it goes into the index: its file is at ``path``, and belongs at ``usual_path``."""
 
     origin: Origin
     header: Header
     study_uid: str
     series_uid: str
     path: str
+    usual_path: str
     size: int
     data_set_offset: int
     digest: bytes
@@ -39,15 +40,6 @@ class Entry:
     """The raw values that decide the rows above the instance."""
     attributes: tuple[Value, ...]
     """The values of the :data:`INSTANCE` columns."""
-
-    @property
-    def usual_path(self) -> str:
-        return blob_path(
-            study_uid=self.study_uid,
-            series_uid=self.series_uid,
-            sop_class_uid=self.origin.sop_class_uid,
-            sop_instance_uid=self.origin.sop_instance_uid,
-        )
 
     def row(self) -> tuple[Value, ...]:
         """The instance's columns from ``sop_instance_uid`` on."""
@@ -77,18 +69,40 @@ def instance_values(header: Header) -> tuple[Value, ...]:
     """The values of the :data:`INSTANCE` columns."""
     elements = header.elements
     values: list[Value] = []
-    for tag, blank, columns_of in _INSTANCE:
-        if elements.get(tag):
-            values += columns_of(header, tag)
+    for number, (tag, blank_columns, columns_of) in enumerate(_INSTANCE):
+        raw = elements.get(tag)
+        if not raw:
+            values += blank_columns
+        elif _is_plain(header, tag, raw):
+            values += _of_plain(number, raw)
         else:
-            values += blank
+            values += columns_of(header, tag)
     return tuple(values)
+
+
+def _is_plain(header: Header, tag: int, raw: bytes) -> bool:
+    """Whether the bytes alone tell the value: text may depend on the character set, a number on the byte order."""
+    if len(raw) > _SHORT or header.big_endian:
+        return False
+    return tag in _PLAIN_TAGS or (raw.isascii() and b"\x1b" not in raw and b"\\" not in raw)
+
+
+@lru_cache(maxsize=4096)
+def _of_plain(number: int, raw: bytes) -> tuple[Value, ...]:
+    """Worth remembering: most values of an instance are those of the whole series."""
+    tag, _, columns_of = _INSTANCE[number]
+    header = Header(
+        elements={tag: raw}, request_attributes=(), complete=True, problem="", big_endian=False, character_sets=()
+    )
+    return columns_of(header, tag)
 
 
 def level_values(header: Header, attributes: tuple[Attribute, ...]) -> tuple[tuple[Value, ...], ...]:
     """For each attribute the values of its columns."""
     return tuple(
-        tuple(_COLUMNS[attribute.kind](header, attribute.tag)) if header.elements.get(attribute.tag) else blank(attribute)
+        tuple(_COLUMNS[attribute.kind](header, attribute.tag))
+        if header.elements.get(attribute.tag)
+        else blank(attribute)
         for attribute in attributes
     )
 
@@ -161,3 +175,7 @@ _COLUMNS: Mapping[Kind, Callable[[Header, int], tuple[Value, ...]]] = {
 }
 
 _INSTANCE = tuple((attribute.tag, blank(attribute), _COLUMNS[attribute.kind]) for attribute in INSTANCE)
+_PLAIN_TAGS = frozenset(
+    attribute.tag for attribute in INSTANCE if tags.VR_OF[attribute.tag] in {"CS", "DA", "DT", "IS", "TM", "UI", "US"}
+)
+_SHORT = 64

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from pathlib import Path
 
 import aiosqlite
-from sqlalchemy import ClauseElement
 from sqlalchemy.dialects import sqlite
+from sqlalchemy.sql.elements import ClauseElement
 
 from pacslite.archive.index.sqlite import READER_PRAGMAS
 
@@ -32,7 +32,7 @@ class IndexReader:
         async with self._connection() as connection:
             return list(await connection.execute_fetchall(sql, parameters))
 
-    async def stream(self, query: ClauseElement) -> AsyncIterator[Sequence[object]]:
+    async def stream(self, query: ClauseElement) -> AsyncGenerator[Sequence[object], None]:
         """Row by row, as the index was when the query began."""
         sql, parameters = _compiled(query)
         async with self._connection() as connection, connection.execute(sql, parameters) as cursor:

@@ -46,7 +46,9 @@ def _belongs_to(table: str, name: str) -> Column[int]:
 
 def _columns(attributes: tuple[Attribute, ...]) -> list[Column[str] | Column[int]]:
     return [
-        (Column(name, BigInteger) if attribute.kind is Kind.INTEGER else Column(name, Text)) if nullable else _text(name)
+        (Column(name, BigInteger) if attribute.kind is Kind.INTEGER else Column(name, Text))
+        if nullable
+        else _text(name)
         for attribute in attributes
         for name, nullable in attribute.columns()
     ]

@@ -14,6 +14,11 @@ from pacslite.archive.index.schema import REVISION
 from pacslite.archive.index.statements import CREATE_SCHEMA
 from pacslite.errors import StoreInUseError
 
+_ALEMBIC_VERSION = """CREATE TABLE alembic_version (
+    version_num VARCHAR(32) NOT NULL, CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
+)"""
+"""As Alembic itself makes it."""
+
 APPLICATION_ID = 0x70616373  # "pacs", so that `file` and we ourselves know an index when we see one
 
 _WRITER_PAGES_KIB = 32 * 1024
@@ -76,7 +81,7 @@ def create(connection: sqlite3.Connection) -> None:
             return
         for statement in CREATE_SCHEMA:
             connection.execute(statement)
-        connection.execute("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)")
+        connection.execute(_ALEMBIC_VERSION)
         connection.execute("INSERT INTO alembic_version VALUES (?)", (REVISION,))
         connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
 

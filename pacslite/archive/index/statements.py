@@ -6,10 +6,14 @@ SQLAlchemy's execution layer. Parameters are positional, in the order of the col
 
 from __future__ import annotations
 
-from sqlalchemy import ClauseElement, Column, Table, bindparam, delete, func, literal_column, select, update
+from collections.abc import Iterator
+
+from sqlalchemy import Column, Table, bindparam, delete, func, literal_column, select, update
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.schema import CreateIndex, CreateTable
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.elements import ClauseElement
 
 from pacslite.archive.index.attributes import PATIENT, REQUEST, SERIES, STUDY, Attribute
 from pacslite.archive.index.schema import conflicts, instances, metadata, patients, series, series_requests, studies
@@ -20,6 +24,8 @@ _dialect = sqlite.dialect(paramstyle="qmark")
 def compiled(statement: ClauseElement, *order: str) -> str:
     """The statement's SQL; ``order`` asserts the order of its parameters, where it is not that of the columns."""
     result = statement.compile(dialect=_dialect)
+    if not isinstance(result, SQLCompiler):  # DDL has no parameters
+        return str(result)
     if order and tuple(result.positiontup or ()) != order:
         raise AssertionError(f"{result.positiontup} is not the order {order} of: {result}")
     return str(result)
@@ -140,8 +146,12 @@ TOTAL_BYTES = compiled(
     ),
 )
 
-CREATE_SCHEMA = tuple(
-    compiled(ddl)
-    for table in metadata.sorted_tables
-    for ddl in (CreateTable(table), *(CreateIndex(index) for index in sorted(table.indexes, key=lambda i: str(i.name))))
-)
+
+def _schema() -> Iterator[str]:
+    for table in metadata.sorted_tables:
+        yield compiled(CreateTable(table))
+        for index in sorted(table.indexes, key=lambda index: str(index.name)):
+            yield compiled(CreateIndex(index))
+
+
+CREATE_SCHEMA = tuple(_schema())

@@ -248,7 +248,9 @@ class IndexWriter:
         if issuer and issuer != its_issuer:
             discrepancies.append(tags.keyword_of(tags.ISSUER_OF_PATIENT_ID))
         is_other = bool(discrepancies)
-        self._merge(patient, PATIENT, (sql.PATIENT_LEVEL, sql.SET_PATIENT_LEVEL), of_patient, discrepancies, not is_other)
+        self._merge(
+            patient, PATIENT, (sql.PATIENT_LEVEL, sql.SET_PATIENT_LEVEL), of_patient, discrepancies, not is_other
+        )
         self._merge(study, STUDY, (sql.STUDY_LEVEL, sql.SET_STUDY_LEVEL), of_study, discrepancies)
         return study, patient
 

@@ -1,0 +1,31 @@
+"""Migrations of the index, run by Alembic without a configuration file. Only imported when there is something to do.
+
+A new revision: change ``schema.py``, write ``versions/NNNN_what.py``, set ``schema.REVISION``. A test compares both.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine
+from sqlalchemy.pool import NullPool
+
+_FOLDER = Path(__file__).parent
+
+
+def revisions() -> frozenset[str]:
+    """Every revision that can be migrated from or to."""
+    return frozenset(script.revision for script in ScriptDirectory(str(_FOLDER)).walk_revisions())
+
+
+def upgrade(path: Path, revision: str = "head") -> None:
+    """Bring the index at ``path`` to ``revision``."""
+    configuration = Config()
+    configuration.set_main_option("script_location", str(_FOLDER))
+    engine = create_engine(f"sqlite:///{path}", poolclass=NullPool)
+    with engine.begin() as connection:
+        configuration.attributes["connection"] = connection
+        command.upgrade(configuration, revision)

@@ -35,6 +35,16 @@ from pacslite.dicom.element import (
     unusual_head,
 )
 from pacslite.dicom.inflate import Inflater
+from pacslite.dicom.places import (
+    DELIMITERS,
+    ITEM,
+    NO_END,
+    NOWHERE,
+    OF_DATA_SET,
+    OF_REQUEST,
+    SEQUENCE_END,
+    Place,
+)
 from pacslite.dicom.tags import tag_text
 from pacslite.dicom.transfer_syntax import TransferSyntax
 from pacslite.dicom.uids import clean_uid
@@ -47,31 +57,10 @@ MAX_REQUEST_ITEMS: Final = 64
 
 _WINDOW: Final = 16384  # of a memoryview this much is copied at once: slices of bytes cost half as much as of a view
 _FREE: Final = 4096  # a longer value that is stepped over does not count as examined
-_ITEM: Final = 0xE000
-_SEQUENCE_END: Final = 0xE0DD
-_DELIMITERS: Final = 0xFFFE
-_NO_END: Final = 1 << 62
 _TOO_LONG: Final = "the header is longer than its limit"
 
-
-def _by_group(wanted: frozenset[int]) -> dict[int, dict[int, int]]:
-    groups: dict[int, dict[int, int]] = {}
-    for tag in wanted:
-        groups.setdefault(tag >> 16, {})[tag & 0xFFFF] = tag
-    return groups
-
-
-_TOP: Final = _by_group(tags.WANTED)
-_OF_REQUEST: Final = _by_group(tags.WANTED_OF_REQUEST)
-_NOTHING: Final[dict[int, int]] = {}
-_LAST_GROUP: Final = max(_TOP)
 _PIXEL_GROUP: Final = tags.PIXEL_DATA >> 16
-_REQUEST_GROUP: Final = tags.REQUEST_ATTRIBUTES_SEQUENCE >> 16
-_REQUEST_ELEMENT: Final = tags.REQUEST_ATTRIBUTES_SEQUENCE & 0xFFFF
-# The Content Sequence is the document itself, often hundreds of kilobytes of items: nothing indexed comes after it.
-_CONTENT_ELEMENT: Final = tags.CONTENT_SEQUENCE & 0xFFFF
 _IDENTITY: Final = frozenset({tags.SOP_INSTANCE_UID, tags.STUDY_INSTANCE_UID, tags.SERIES_INSTANCE_UID})
-
 _CHARSET_VRS: Final = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 _SINGLE_VALUED_VRS: Final = frozenset({"LT", "ST", "UT"})
 
@@ -143,20 +132,6 @@ def _character_sets(raw: bytes) -> tuple[str, ...]:
     return tuple(term.strip(" \0")[:64] for term in raw[:1024].decode("latin-1").split("\\")) if raw else ()
 
 
-class _Open:
-    """A sequence or item that is open, at the latest until the offset `end`; `sink` takes what is wanted of an item."""
-
-    __slots__ = ("encoding", "end", "fresh", "is_item", "is_request", "sink")
-
-    def __init__(self, encoding: Encoding, end: int, *, is_item: bool = False, is_request: bool = False) -> None:
-        self.encoding = encoding
-        self.end = end
-        self.is_item = is_item
-        self.is_request = is_request
-        self.fresh = is_item  # the encoding inside an item shows at its first element
-        self.sink: dict[int, bytes] | None = None
-
-
 class HeaderReader:
     """Feed it a data set until it says it has enough, then take the header. No data can make it raise.
 
@@ -168,10 +143,10 @@ class HeaderReader:
         self._encoding = encoding_of(transfer_syntax)
         self._inflater = Inflater(limit_bytes) if transfer_syntax.deflated else None
         self._limit = limit_bytes  # the offset where reading stops; long values that are stepped over push it on
-        self._max_open = 2 * max_depth  # a sequence and an item for each level
+        self._max_open = 1 + 2 * max_depth  # the data set; a sequence and an item for each level
         self._elements: dict[int, bytes] = {}
         self._items: list[dict[int, bytes]] = []
-        self._stack: list[_Open] = []
+        self._stack = [Place(self._encoding, NO_END, self._elements, tables=OF_DATA_SET)]
         self._recognized = False
         self._offset = 0  # of the first byte not read yet
         self._skip = 0
@@ -243,10 +218,8 @@ class HeaderReader:
         self._need = 0
         while not (self._done or self._skip or self._need):
             start = position
-            if self._stack:
-                position = self._read_nested(buffer, position)
-            elif self._recognized:
-                position = self._read_top(buffer, position)
+            if self._recognized:
+                position = self._read_elements(buffer, position, self._stack[-1])
             else:
                 position = self._read_beginning(buffer, position)
             if position > len(buffer):
@@ -255,158 +228,145 @@ class HeaderReader:
             self._offset += position - start
         return len(buffer) if self._done else position
 
-    # --- Elements: these read on from `position` and answer where they stopped, maybe beyond the buffer's end ---
+    # --- Elements. These read on from `position` and answer where they stopped, maybe beyond the buffer's end. ---
 
     def _read_beginning(self, buffer: bytes, position: int) -> int:
         """Recognize the encoding; before that step over File Meta elements, which do not belong here (ST-04)."""
         head = buffer[position : position + 8]
         if len(head) < 8 or self._offset >= self._limit:
-            return self._pause(position, self._offset, len(buffer))
+            return self._pause(position, position, self._offset - position, len(buffer))
         if head[:2] in (b"\x02\0", b"\0\x02"):
             encoding = encoding_for(explicit=has_known_vr(head), big_endian=head[:1] == b"\0")
             found = self._head(buffer, position, encoding, self._offset)
-            return position if found is None else self._step_over(found[2], found[3])
+            return position if found is None else self._step_over(*found)
         declared = self._encoding
-        self._encoding = recognize(head, declared)
+        self._encoding = self._stack[0].encoding = recognize(head, declared)
         self._recognized = True
         if self._encoding is not declared:
             self._note(f"the data set is {self._encoding}, its transfer syntax says {declared}")
         return position
 
-    def _read_top(self, buffer: bytes, position: int) -> int:
-        """The hot path: the elements of the data set itself."""
-        encoding, elements = self._encoding, self._elements
+    def _read_elements(self, buffer: bytes, position: int, place: Place) -> int:
+        """The hot path: the elements of `place`, until another place is entered or this one left."""
+        base, size = self._offset - position, len(buffer)
+        if place.fresh and size - position >= 8:
+            place.fresh = False
+            place.encoding = recognize_item(buffer[position : position + 8], place.encoding)
+        encoding = place.encoding
         explicit, short, long = encoding.explicit, encoding.short, encoding.long
         unpack, unpack_length = encoding.unpack, encoding.unpack_length
-        base, size = self._offset - position, len(buffer)
-        last = min(size - 8, self._limit - base - 1)
+        (wanted, mask, last_group), sink = place.tables[encoding.big_endian], place.sink
+        stop = place.end - base
+        last = min(size - 8, self._limit - base - 1, stop - 1)
+        value = position
         while position <= last:
             value = position + 8
             if explicit:
-                group, element, vr, length = unpack(buffer, position)
+                native, vr, length = unpack(buffer, position)
                 if vr not in short:
                     if vr in long and value + 4 <= size:
                         (length,) = unpack_length(buffer, value)
                         value += 4
                     elif found := self._head(buffer, position, encoding, base + position):
-                        _, _, value, length = found
+                        value, length = found
                     else:
                         return position
             else:
-                group, element, length = unpack(buffer, position)
-            wanted = _TOP.get(group)
-            if wanted is None:
-                if group > _LAST_GROUP:
-                    if group == _DELIMITERS:  # ends a sequence of defined length, where none belongs
-                        position += 8
-                        continue
-                    if group >= _PIXEL_GROUP or self._identified():
-                        self._stop("", complete=True)
-                        return position
-            elif element in wanted:
-                if length <= MAX_VALUE_BYTES:
+                native, length = unpack(buffer, position)
+            if native in wanted:
+                tag = wanted[native]
+                if tag is None:
+                    tag = encoding.native(native)
+                    if tag in DELIMITERS:
+                        return self._delimiter(tag, value, length, base)
+                    if tag == tags.CONTENT_SEQUENCE:
+                        if self._identified():
+                            return self._finished(position)
+                    elif length:
+                        end = NO_END if length == UNDEFINED_LENGTH else base + value + length
+                        return self._open(buffer, position, value, encoding, end, is_request=True)
+                elif length <= MAX_VALUE_BYTES:
                     end = value + length
+                    if end > stop:
+                        end = max(value, stop)
                     if end > size:
                         return self._wait(position, end - position)
-                    elements[wanted[element]] = buffer[value:end]
+                    sink[tag] = buffer[value:end]
                     position = end
                     continue
-                self._note(f"{tag_text(wanted[element])} is too long for the index and was left out")
-            elif group == _REQUEST_GROUP and length:
-                if element == _REQUEST_ELEMENT:
-                    end = _NO_END if length == UNDEFINED_LENGTH else base + value + length
-                    return self._open(buffer, position, value, encoding, end=end, is_request=True)
-                if element == _CONTENT_ELEMENT and self._identified():
-                    self._stop("", complete=True)
-                    return position
+                else:
+                    self._note(f"{tag_text(tag)} is too long for the index and was left out")
+            elif native & mask > last_group and (encoding.native(native) >> 16 >= _PIXEL_GROUP or self._identified()):
+                return self._finished(position)
             if length > _FREE:
                 if length == UNDEFINED_LENGTH:
-                    return self._open(buffer, position, value, encoding, end=_NO_END)
+                    return self._open(buffer, position, value, encoding, place.end)
+                length = min(length, max(0, stop - value))
                 self._limit += length
-                last = min(size - 8, self._limit - base - 1)
+                last = min(size - 8, self._limit - base - 1, stop - 1)
             position = value + length
-        return self._pause(position, base + position, size)
+        return self._pause(position, value, base, size)
 
-    def _read_nested(self, buffer: bytes, position: int) -> int:
-        """What is inside sequences of undefined length, and inside the Request Attributes Sequence."""
-        base, size, stack = self._offset - position, len(buffer), self._stack
-        while stack:
-            top, offset = stack[-1], base + position
-            if offset >= top.end:
-                stack.pop()
-                continue
-            if position > size - 8 or offset >= self._limit:
-                return self._pause(position, offset, size)
-            if top.fresh:
-                top.fresh = False
-                top.encoding = recognize_item(buffer[position : position + 8], top.encoding)
-            found = self._head(buffer, position, top.encoding, offset)
-            if found is None:
-                return position
-            group, element, value, length = found
-            if group == _DELIMITERS:
-                position = self._delimiter(element, value, length, base)
-                continue
-            if length == UNDEFINED_LENGTH:
-                return self._open(buffer, position, value, top.encoding, end=top.end)
-            end = min(value + length, max(value, top.end - base))
-            tag = None if top.sink is None else _OF_REQUEST.get(group, _NOTHING).get(element)
-            if tag is None or top.sink is None or end - value > MAX_VALUE_BYTES:
-                position = self._step_over(value, end - value)
-            elif end > size:
-                return self._wait(position, end - position)
-            else:
-                top.sink[tag] = buffer[value:end]
-                position = end
-        return position
+    def _pause(self, position: int, value: int, base: int, size: int) -> int:
+        """No element can be read at `position`: it is the end of the place, or beyond the buffer or the limit.
 
-    def _delimiter(self, element: int, value: int, length: int, base: int) -> int:
+        Where a value (that begins at `value`) reaches over the end of its place, the place is believed.
+        """
+        end = self._stack[-1].end - base
+        if position >= end:
+            self._stack.pop()
+            return max(value, end)
+        if position > size:
+            return position
+        if base + position >= self._limit:
+            self._stop(f"{_TOO_LONG} at offset {base + position}")
+        return self._wait(position, 8)
+
+    def _delimiter(self, tag: int, value: int, length: int, base: int) -> int:
         """Begin or end an item, or end a sequence; the ends of items that were forgotten are supplied."""
         stack = self._stack
         if stack[-1].is_item:
             stack.pop()
-        if element == _SEQUENCE_END:
-            del stack[-1:]
-        if element != _ITEM or not stack:
+        if tag == SEQUENCE_END and len(stack) > 1:
+            stack.pop()
+        if tag != ITEM or len(stack) == 1:
             return value
         sequence = stack[-1]
         end = sequence.end if length == UNDEFINED_LENGTH else min(sequence.end, base + value + length)
-        if length != UNDEFINED_LENGTH and not sequence.is_request:
-            return self._step_over(value, max(0, end - base - value))
-        item = _Open(sequence.encoding, end, is_item=True)
         if sequence.is_request and len(self._items) < MAX_REQUEST_ITEMS:
-            item.sink = {}
-            self._items.append(item.sink)
-        stack.append(item)
+            self._items.append({})
+            stack.append(Place(sequence.encoding, end, self._items[-1], tables=OF_REQUEST, is_item=True))
+        elif length == UNDEFINED_LENGTH:
+            stack.append(Place(sequence.encoding, end, NOWHERE, is_item=True))
+        else:
+            return self._step_over(value, max(0, end - base - value))
         return value
 
     # --- Steps ---
 
-    def _head(self, buffer: bytes, position: int, encoding: Encoding, offset: int) -> tuple[int, int, int, int] | None:
-        """Group, element, position of the value and its length. None: reading has stopped or waits for more bytes."""
+    def _head(self, buffer: bytes, position: int, encoding: Encoding, offset: int) -> tuple[int, int] | None:
+        """Position and length of a value, however it is written. None: reading has stopped or waits for more bytes."""
         value = position + 8
-        if not encoding.explicit:
-            group, element, length = encoding.unpack(buffer, position)
-            return group, element, value, length
-        group, element, vr, length = encoding.unpack(buffer, position)
-        if vr in encoding.short:
-            return group, element, value, length
-        if group == _DELIMITERS:
-            return group, element, value, encoding.unpack_length(buffer, position + 4)[0]
-        needed = 12 if vr in encoding.long else 16
+        native, *vr, length = encoding.unpack(buffer, position)
+        if not encoding.explicit or vr[0] in encoding.short:
+            return value, length
+        tag = encoding.native(native)
+        if tag in DELIMITERS:
+            return value, encoding.unpack_length(buffer, position + 4)[0]
+        needed = 12 if vr[0] in encoding.long else 16
         if position + needed > len(buffer):
             self._wait(position, needed)
             return None
-        if vr in encoding.long:
-            return group, element, value + 4, encoding.unpack_length(buffer, value)[0]
+        if needed == 12:
+            return value + 4, encoding.unpack_length(buffer, value)[0]
         unusual = unusual_head(buffer, position, encoding)
         if unusual is None:
-            self._stop(f"{tag_text(group << 16 | element)} at offset {offset} has no VR and no sensible length")
+            self._stop(f"{tag_text(tag)} at offset {offset} has no VR and no sensible length")
             return None
-        return group, element, position + unusual[0], unusual[1]
+        return position + unusual[0], unusual[1]
 
     def _open(
-        self, buffer: bytes, position: int, value: int, encoding: Encoding, *, end: int, is_request: bool = False
+        self, buffer: bytes, position: int, value: int, encoding: Encoding, end: int, *, is_request: bool = False
     ) -> int:
         """Enter a sequence, or the fragments of encapsulated data, which look the same."""
         if len(self._stack) >= self._max_open:
@@ -414,7 +374,7 @@ class HeaderReader:
             return position
         if encoding.explicit and buffer[position + 4 : position + 6] == b"UN":
             encoding = IMPLICIT_LITTLE  # PS3.5 6.2.2
-        self._stack.append(_Open(encoding, end, is_request=is_request))
+        self._stack.append(Place(encoding, end, NOWHERE, is_request=is_request))
         return value
 
     def _step_over(self, value: int, length: int) -> int:
@@ -426,16 +386,12 @@ class HeaderReader:
         self._need = need
         return position
 
-    def _pause(self, position: int, offset: int, size: int) -> int:
-        """No element can be read at `position`: it is beyond the buffer, or at the limit, or too near the end."""
-        if position > size:
-            return position
-        if offset >= self._limit:
-            self._stop(f"{_TOO_LONG} at offset {offset}")
-        return self._wait(position, 8)
-
     def _identified(self) -> bool:
         return self._elements.keys() >= _IDENTITY
+
+    def _finished(self, position: int) -> int:
+        self._stop("", complete=True)
+        return position
 
     def _note(self, problem: str) -> None:
         self._problem = self._problem or problem
@@ -453,6 +409,6 @@ class HeaderReader:
             return f"the data set ends {self._skip} bytes before the end of its last value"
         if any(self._held):  # zeros are padding
             return f"the data set ends inside the element at offset {self._offset}"
-        if any(opened.end == _NO_END for opened in self._stack):
+        if any(opened.end == NO_END for opened in self._stack[1:]):
             return f"the data set ends inside a sequence, at offset {self._offset}"
         return ""

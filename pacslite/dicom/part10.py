@@ -138,7 +138,8 @@ def _meta_elements(head: bytes, position: int) -> tuple[dict[int, bytes], int]:
         if len(start) < 12:
             raise NotPart10Error(f"the file ends, or is cut, inside its File Meta Information at {position}")
         encoding = encoding_for(explicit=has_known_vr(start), big_endian=start[0] == 0)
-        _, element, *rest = encoding.unpack(start, 0)
+        native, *rest = encoding.unpack(start, 0)
+        element = encoding.native(native) & 0xFFFF
         value, length = position + 8, rest[-1]
         if encoding.explicit and rest[0] in encoding.long:
             value, length = position + 12, encoding.unpack_length(start, 8)[0]
@@ -155,7 +156,7 @@ def _guess(head: bytes, offset: int, *, anywhere: bool) -> str:
     if len(first) < 8:
         raise NotPart10Error("there is no DICOM data set in the file")
     encoding = recognize(first, encoding_for(explicit=False, big_endian=False))
-    group, _, *_ = encoding.unpack(first, 0)
+    group = encoding.native(encoding.unpack(first, 0)[0]) >> 16
     if not anywhere:
         plausible = encoding.explicit or encoding.unpack_length(first, 4)[0] < 1 << 16
         if group > _LAST_FIRST_GROUP or group % 2 or not plausible:

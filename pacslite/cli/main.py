@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from pacslite.cli import configuration, echo, importing, peers, send, serve
+from pacslite.cli import configuration, echo, importing, listing, peers, send, serve
 from pacslite.cli.exits import Exit, exit_for
 from pacslite.cli.options import Session
 from pacslite.errors import PacsliteError
@@ -21,6 +21,7 @@ VERBS = (
     echo.register,
     send.register,
     importing.register,
+    listing.register,
 )
 """Each verb's module adds itself to the program; the order is that of the help."""
 

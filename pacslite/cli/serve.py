@@ -90,14 +90,14 @@ def first_lines(loaded: LoadedConfig, listening: Sequence[Listening]) -> Iterato
 
 
 def _callers(unknown: UnknownCallers, peers: int) -> str:
-    known = f"{peers} known {'peer' if peers == 1 else 'peers'}"
+    known = [f"{peers} known {'peer' if peers == 1 else 'peers'}"] if peers else []
     match unknown:
         case UnknownCallers.ALL:
-            return f"{known}, and anybody else"
+            return " and ".join([*known, "anybody else"] if known else ["anybody"])
         case UnknownCallers.LOOPBACK:
-            return f"{known}, and programs on this machine; add others under [[peers]]"
+            return " and ".join([*known, "programs on this machine; add others under [[peers]]"])
         case UnknownCallers.NONE:
-            return known
+            return " ".join(known) or "nobody; add some under [[peers]]"
 
 
 def _storescu(ae_title: str, listening: Sequence[Listening]) -> str:

@@ -72,9 +72,9 @@ class LogObserver:
 
     def _certificates_reloaded(self, fact: facts.CertificatesReloaded) -> None:
         if fact.error:
-            self._log(logging.ERROR, fact, f"certificates not reloaded, the old ones stay: {fact.error}")
+            self._log(logging.ERROR, fact, f"nothing reloaded, all stays as it was: {fact.error}")
         else:
-            self._log(logging.INFO, fact, f"certificates of {fact.listeners} listeners reloaded")
+            self._log(logging.INFO, fact, f"reloaded: addresses of peers, certificates of {fact.listeners} listeners")
 
     def _task_failed(self, fact: facts.TaskFailed) -> None:
         message = f"defect in {fact.where}: {self._text(fact.error)}\n{self._text(fact.trace)}"

@@ -214,8 +214,8 @@ def test_the_server_itself(tell: Tell) -> None:
     assert [line.human.split(" ", 2)[2].lstrip() for line in told] == [
         "INFO    listening on 0.0.0.0:2762 (TLS)",
         "INFO    stopping, 2 associations open; waiting up to 30 s for them",
-        "INFO    certificates of 1 listeners reloaded",
-        "ERROR   certificates not reloaded, the old ones stay: server.crt is gone",
+        "INFO    reloaded: addresses of peers, certificates of 1 listeners",
+        "ERROR   nothing reloaded, all stays as it was: server.crt is gone",
     ]
 
 

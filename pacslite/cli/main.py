@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from pacslite.cli import configuration, echo, importing, listing, peers, send, serve
+from pacslite.cli import configuration, echo, importing, listing, peers, send, serve, stats
 from pacslite.cli.exits import Exit, exit_for
 from pacslite.cli.options import Session
 from pacslite.errors import PacsliteError
@@ -22,6 +22,7 @@ VERBS = (
     send.register,
     importing.register,
     listing.register,
+    stats.register,
 )
 """Each verb's module adds itself to the program; the order is that of the help."""
 

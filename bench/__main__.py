@@ -19,6 +19,7 @@ from rich.console import Console
 
 from bench import durability, report
 from bench.durability import Durability
+from bench.measure import median
 from bench.peers import PEERS, Peer, StartError
 from bench.senders import RawSender, SendError
 from bench.workloads import DISK, WORKLOADS, Bench, Run, Workload
@@ -26,6 +27,7 @@ from bench.workloads import DISK, WORKLOADS, Bench, Run, Workload
 ROOT: Final = Path(__file__).resolve().parent.parent
 DURABILITY: Final = "durability"
 INDEX_GROWTH: Final = "index-growth"  # only when asked for: it fills an index with a million instances
+QUIET_SHARE: Final = 0.2
 _INDEX_GROWTH_S: Final = 1800
 
 
@@ -95,16 +97,20 @@ def _run(
 ) -> report.Session:
     started, machine = datetime.now(UTC), report.machine(bench.folder)
     observed: dict[str, Durability | str] = {}
-    if not arguments.workload or DURABILITY in arguments.workload:
-        observed = {peer.name: _durability(bench, peer) for peer in peers}
     runs = []
     try:
+        if not arguments.workload or DURABILITY in arguments.workload:
+            objects = 8 if arguments.quick else 20
+            observed.update((peer.name, _durability(bench, peer, objects=objects)) for peer in peers)
         for run in _runs(bench, peers, workloads):
             runs.append(run)
             _progress(run)
     except KeyboardInterrupt:
         print("bench: interrupted; what was measured so far follows", file=sys.stderr)
     machine["load after"] = "{:.2f} {:.2f} {:.2f}".format(*os.getloadavg())
+    if shares := [run.others_cpu_share for run in runs if run.peer != DISK and not run.problem]:
+        machine["other load"] = f"{median(shares):.0%} of all processors in the median run, {max(shares):.0%} at worst"
+        machine["other load"] += " (too busy for figures worth quoting)" if median(shares) > QUIET_SHARE else ""
     return report.Session(
         started=started,
         quick=arguments.quick,
@@ -127,7 +133,7 @@ def _runs(bench: Bench, peers: Sequence[Peer], workloads: Sequence[Workload]) ->
                 yield bench.run(workload, peer, number)
 
 
-def _durability(bench: Bench, peer: Peer) -> Durability | str:
+def _durability(bench: Bench, peer: Peer, *, objects: int) -> Durability | str:
     if not peer.installed:
         return "not installed"
     if not durability.available():
@@ -137,7 +143,7 @@ def _durability(bench: Bench, peer: Peer) -> Durability | str:
             peer,
             bench.fresh_folder(peer.name),
             bench.sender,
-            objects=20,
+            objects=objects,
             run=bench.next_run(),
             extra=bench.extra(peer),
         )

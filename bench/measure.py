@@ -165,8 +165,9 @@ def _times(pid: int) -> ProcessTimes | None:
 
 
 def _machine_cpu_seconds() -> float:
-    user, nice, system, _idle, _iowait, interrupts, soft, *_ = map(int, Path("/proc/stat").read_text().split()[1:11])
-    return (user + nice + system + interrupts + soft) * _TICK_S
+    values = list(map(int, Path("/proc/stat").read_text().split()[1:9]))
+    idle, waiting = values[3:5]
+    return (sum(values) - idle - waiting) * _TICK_S  # what the hypervisor took is in it: it was not ours either
 
 
 def _peak_bytes(pid: int) -> int:

@@ -136,6 +136,8 @@ def dcmtk_send(tool: str, server: Server, files: Sequence[Path], *, folder: Path
         raise SendError(f"{tool}: no end after 300 s") from None
     elapsed = time.perf_counter() - started
     latencies, successes = _read_log(log)
+    log.unlink()
+    configuration.unlink()
     if done.returncode or successes != len(files):
         raise SendError(
             f"{tool}: {successes} of {len(files)} stored, exit status {done.returncode} {done.stderr[:200]}"

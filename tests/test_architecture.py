@@ -37,7 +37,7 @@ PURE = {"dicom", "ul", "dimse"}
 IMPURE_MODULES = {"asyncio", "socket", "time", "logging", "threading"}
 
 WIRED = ("net", "archive", "services")
-WIRING = {"pacslite.server.application"}
+WIRING = {"pacslite.server.application", "pacslite.server.parts"}
 """Where the network, the archive and the services meet, and nowhere else."""
 
 

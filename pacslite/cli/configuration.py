@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import typer
 
 from pacslite.cli.options import ConfigFile, Sets, Verbose, settings
@@ -13,6 +15,7 @@ def register(app: typer.Typer) -> None:
     group.command("check")(check)
     group.command("show")(show)
     group.command("default")(default)
+    group.command("conformance")(conformance)
     app.add_typer(group, name="config")
 
 
@@ -32,3 +35,12 @@ def show(config: ConfigFile = None, sets: Sets = None, verbose: Verbose = False)
 def default() -> None:
     """Print all settings with their defaults and reasons: the text to begin a settings file with."""
     typer.echo(default_text(), nl=False)
+
+
+def conformance(config: ConfigFile = None, sets: Sets = None, verbose: Verbose = False) -> None:
+    """Print the conformance statement (PS3.2) of a server with these settings, as Markdown."""
+    # Only here: it loads the whole server, which the other commands of this group do without.
+    from pacslite.server.conformance import conformance_statement
+
+    loaded = settings(config, sets)
+    typer.echo(asyncio.run(conformance_statement(loaded.config)), nl=False)

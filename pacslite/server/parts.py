@@ -48,7 +48,7 @@ def service_registry(config: Config, archive: Archive) -> ServiceRegistry:
             ),
             Registration(
                 name="Storage",
-                abstract_syntaxes=tuple(sorted(STORAGE_SOP_CLASSES, key=name_of)),
+                abstract_syntaxes=tuple(sorted(STORAGE_SOP_CLASSES, key=lambda uid: (name_of(uid), uid))),
                 serves=storable.serves,
                 transfer_syntaxes=settings.transfer_syntaxes or DEFAULT_PREFERENCE,
                 permission=Permission.STORE,

@@ -20,8 +20,15 @@ def register(app: typer.Typer) -> None:
 
 
 def check(config: ConfigFile = None, sets: Sets = None, verbose: Verbose = False) -> None:
-    """Read and check all settings, as serve would. Says OK, or in one line what is wrong (exit code 2)."""
+    """Read and check all settings and certificates, as serve would. Says OK, or in one line what is wrong (exit 2)."""
+    # Only here: the parts of the server take longer to load than a command like show takes.
+    from pacslite.server.parts import server_certificate
+
     loaded = settings(config, sets)
+    for listener in loaded.config.listeners:
+        certificate = server_certificate(listener)
+        if certificate is not None:
+            certificate.context()
     listeners, peers = len(loaded.config.listeners), len(loaded.config.peers)
     typer.echo(f"OK: {loaded.file or 'built-in defaults'}, listeners: {listeners}, peers: {peers}")
 

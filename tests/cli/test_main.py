@@ -110,6 +110,16 @@ def test_config_check_says_what_it_read(run: Run, tmp_path: Path) -> None:
     assert run("config", "check").out == "OK: pacslite.toml, listeners: 1, peers: 1\n"
 
 
+def test_config_check_looks_into_certificates(run: Run, tmp_path: Path) -> None:
+    for name in ("server.crt", "server.key"):
+        (tmp_path / name).write_text("no certificate\n")
+    tls = '[[listeners]]\n[listeners.tls]\ncertificate = "server.crt"\nkey = "server.key"\n'
+    (tmp_path / "pacslite.toml").write_text(tls)
+    ended = run("config", "check")
+    assert ended.code == Exit.USAGE
+    assert ended.err.startswith("pacslite: cannot use certificate server.crt with key server.key: ")
+
+
 def test_config_default_is_a_settings_file(run: Run) -> None:
     assert run("config", "default").out == default_text()
 

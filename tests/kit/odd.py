@@ -111,6 +111,7 @@ def _encodings() -> Iterator[DicomObject]:
         yield _with(make(name, rest=image), syntax=JPEG_BASELINE)
     # A context promises one syntax and the data set is in another: several modalities do.
     yield make("implicit-in-explicit-context", syntax=EXPLICIT, encoding=IMPLICIT_LITTLE, rest=_pixels(IMPLICIT_LITTLE))
+    yield _with(make("plain-in-deflated-context"), syntax=DEFLATED)
     yield make("explicit-in-implicit-context", syntax=IMPLICIT, encoding=EXPLICIT_LITTLE, rest=_pixels(EXPLICIT_LITTLE))
 
 
@@ -254,7 +255,9 @@ def _unidentifiable() -> Iterator[DicomObject]:
     yield _with(good, name="random-bytes", data_set=hashlib.sha512(b"noise").digest() * 64)
     yield _with(good, name="text-file", data_set=b"This is not a DICOM data set.\n" * 50)
     yield _with(good, name="zeros", data_set=bytes(4096))
-    yield _with(good, name="not-deflated-at-all", syntax=DEFLATED)
+    cut = deflate(good.data_set)[: len(deflate(good.data_set)) // 3]
+    yield _with(good, name="deflated-cut-before-the-study", syntax=DEFLATED, data_set=cut)
+    yield _with(good, name="deflated-garbage", syntax=DEFLATED, data_set=b"\xed" + hashlib.sha512(b"x").digest() * 9)
     only_pixels = little.element(0x7FE00010, "OW", bytes(64))
     yield _with(good, name="only-pixels", data_set=only_pixels)
     other = make("somebody-else")

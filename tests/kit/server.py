@@ -21,7 +21,7 @@ AE_TITLE = "PACSLITE"
 HOST = "127.0.0.1"
 START_S = 20.0
 STOP_S = 20.0
-_LISTENING = re.compile(r"listening on (.*)\n")
+_LISTENING = re.compile(r"^  listening on  (.*)\n", re.MULTILINE)
 _PORT = re.compile(r":(\d+)")
 
 _DEFAULTS: Mapping[str, object] = {

@@ -5,6 +5,9 @@ Knows only that an object is a ``.dcm`` file under ``blobs/`` or, kept aside, un
 
 from __future__ import annotations
 
+import os
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,23 +37,57 @@ class StoredFile:
         return "conflicts" in self.path.parts
 
 
+_SETTLED_NS = 1_000_000_000
+"""A folder that has not changed for so long is not looked into again: time stamps are too coarse for less."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Folder:
+    changed_ns: int
+    settled: bool
+    folders: tuple[str, ...]
+    files: tuple[StoredFile, ...]
+
+
 class Store:
-    """The objects in a data folder. Files are never changed once they are there, so each is read once."""
+    """The objects in a data folder. A file is never changed once it is there, so each is read only once."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._seen: dict[Path, StoredFile] = {}
+        self._folders: dict[str, _Folder] = {}
+        self._files: dict[tuple[str, int], StoredFile] = {}
 
     def files(self) -> list[StoredFile]:
         """All objects, those kept aside included; a file that vanishes meanwhile is left out."""
-        found: dict[Path, StoredFile] = {}
-        for place in ("blobs", "conflicts"):
-            for path in sorted((self.folder / place).rglob("*.dcm")):
-                stored = self._seen.get(path) or _read(path)
-                if stored is not None:
-                    found[path] = stored
-        self._seen = found
-        return list(found.values())
+        return [stored for place in ("blobs", "conflicts") for stored in self._below(str(self.folder / place))]
+
+    def _below(self, path: str) -> Iterator[StoredFile]:
+        try:
+            folder = self._look(path)
+        except FileNotFoundError:
+            return
+        yield from folder.files
+        for name in folder.folders:
+            yield from self._below(name)
+
+    def _look(self, path: str) -> _Folder:
+        now, changed = time.time_ns(), os.stat(path).st_mtime_ns
+        known = self._folders.get(path)
+        if known is not None and known.settled and known.changed_ns == changed:
+            return known
+        with os.scandir(path) as scan:
+            entries = sorted(scan, key=lambda entry: entry.name)
+        folders = tuple(entry.path for entry in entries if entry.is_dir())
+        files = (self._file(entry.path, entry.inode()) for entry in entries if entry.name.endswith(".dcm"))
+        found = _Folder(changed, now - changed > _SETTLED_NS, folders, tuple(one for one in files if one is not None))
+        self._folders[path] = found
+        return found
+
+    def _file(self, path: str, inode: int) -> StoredFile | None:
+        stored = self._files.get((path, inode)) or _read(Path(path))
+        if stored is not None:
+            self._files[path, inode] = stored
+        return stored
 
     def copies(self, sop_instance: str) -> list[StoredFile]:
         return [stored for stored in self.files() if stored.sop_instance == sop_instance]

@@ -32,6 +32,11 @@ def size_words(size: float) -> str:
     return f"{size:.0f} {_UNITS[unit]}" if unit == 0 else f"{size:.1f} {_UNITS[unit]}"
 
 
+def printable(text: str) -> str:
+    """``text`` on one line that any terminal takes: file names and what peers say may hold whatever they like."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
+
+
 class Screen:
     """Standard output. On a terminal it has a progress bar; elsewhere there are only lines.
 
@@ -55,8 +60,8 @@ class Screen:
         self._progress.stop()
 
     def line(self, text: str) -> None:
-        """A line of its own, above the bar. The text is taken as it is: file names may have brackets."""
-        self._console.print(text, markup=False)
+        """A line of its own, above the bar."""
+        self._console.print(printable(text), markup=False)
 
     def advance(self, amount: int = 1) -> None:
         self._progress.advance(self._task, amount)

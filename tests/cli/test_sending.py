@@ -81,6 +81,7 @@ async def listening(peer: Peer) -> AsyncIterator[Peer]:
         [
             Registration(
                 name="Storage",
+                abstract_syntaxes=(),
                 serves=lambda abstract_syntax, _: peer.takes(abstract_syntax),
                 transfer_syntaxes=peer.transfer_syntaxes,
                 permission=Permission.STORE,

@@ -39,7 +39,7 @@ class Archive:
         self.settings = workshop.settings
         self.layout = layout
         self.workshop = workshop
-        self.list = Listing(reader, layout.folder)
+        self.listing = Listing(reader, layout.folder)
         self._reader = reader
 
     @classmethod

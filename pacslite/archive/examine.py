@@ -19,7 +19,7 @@ from pacslite.dicom.part10 import FileMeta, read_file_meta
 from pacslite.dicom.transfer_syntax import transfer_syntax
 from pacslite.dicom.uids import IMPLEMENTATION_CLASS_UID
 
-_HEAD = 64 * 1024
+HEAD_BYTES = 64 * 1024
 _PIECE = 1 << 20
 _LENGTH_AT = 140
 _META_AT = 144
@@ -28,7 +28,7 @@ _META_AT = 144
 def read_meta(path: Path) -> FileMeta:
     """The File Meta Information of a file; :class:`NotPart10Error` if it has none that can be read."""
     with path.open("rb") as file:
-        return meta_of(file.read(_HEAD))
+        return meta_of(file.read(HEAD_BYTES))
 
 
 def meta_of(head: bytes) -> FileMeta:
@@ -50,7 +50,7 @@ def examine(folder: Path, path: str, settings: ArchiveSettings) -> Entry:
     """
     with (folder / path).open("rb") as file:
         status = os.fstat(file.fileno())
-        meta = meta_of(file.read(_HEAD))
+        meta = meta_of(file.read(HEAD_BYTES))
         reader = HeaderReader(
             transfer_syntax(meta.transfer_syntax_uid),
             limit_bytes=settings.header_limit_bytes,

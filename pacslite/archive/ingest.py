@@ -36,7 +36,7 @@ from pacslite.archive.blobs.disk import Buffer
 from pacslite.archive.blobs.filesystem import FilesystemBlobs
 from pacslite.archive.index.commit import GroupCommit
 from pacslite.archive.index.entry import Entry
-from pacslite.archive.index.writer import Existing, IndexWriter
+from pacslite.archive.index.writer import KEPT_ASIDE, Existing, IndexWriter
 from pacslite.archive.intake import Intake, refusal
 from pacslite.archive.model import Origin, Outcome, Stored
 from pacslite.archive.settings import ArchiveSettings, DuplicatePolicy
@@ -185,7 +185,7 @@ class Ingest:
         if self._workshop.settings.duplicates is DuplicatePolicy.REPLACE:
             return await self._take_over(intake)
         aside = await run(intake.set_aside)
-        await index.run(lambda writer: writer.keep_aside(aside, reason="different content"))
+        await index.run(lambda writer: writer.keep_aside(aside, reason=KEPT_ASIDE))
         return self._stored(intake, Outcome.KEPT_ASIDE)
 
     async def _take_over(self, intake: Intake) -> Stored:

@@ -134,9 +134,22 @@ STUDY_LEFT = compiled(select(studies.c.instances).where(studies.c.id == bindpara
 PATIENT_LEFT = compiled(select(patients.c.instances).where(patients.c.id == bindparam("key")))
 
 INSERT_CONFLICT = _insert_new(conflicts, "sop_instance_uid", "digest", "transfer_syntax_uid")
-FIND_CONFLICT = compiled(select(conflicts.c.id).where(conflicts.c.path == bindparam("key")))
 CONFLICTS_OF = compiled(select(conflicts.c.path).where(conflicts.c.sop_instance_uid == bindparam("key")))
 DELETE_CONFLICT = _delete(conflicts, conflicts.c.id)
+
+LAST_INSTANCE = compiled(select(func.max(instances.c.id)))
+INSTANCES_AFTER = compiled(
+    select(instances.c.id, instances.c.sop_instance_uid)
+    .where(instances.c.id > bindparam("key"))
+    .order_by(instances.c.id)
+    .limit(bindparam("most"))
+)
+CONFLICTS_AFTER = compiled(
+    select(conflicts.c.id, conflicts.c.sop_instance_uid, conflicts.c.path)
+    .where(conflicts.c.id > bindparam("key"))
+    .order_by(conflicts.c.id)
+    .limit(bindparam("most"))
+)
 
 TOTAL_BYTES = compiled(
     select(

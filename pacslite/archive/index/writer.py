@@ -12,8 +12,10 @@ commit. Whatever makes that memory doubtful (a rollback, another process's commi
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pacslite.archive.blobs.paths import blob_path
@@ -21,6 +23,9 @@ from pacslite.archive.index import statements as sql
 from pacslite.archive.index.attributes import PATIENT, SERIES, STUDY, Attribute
 from pacslite.archive.index.entry import Entry, Value, level_values, patient_key, request_values
 from pacslite.dicom import tags
+
+KEPT_ASIDE = "different content"
+"""Why an object is under ``conflicts``."""
 
 _REMEMBERED_SERIES = 512
 
@@ -106,6 +111,17 @@ class IndexWriter:
         for study, (count, size, patient) in studies.items():
             self._execute(sql.COUNT_IN_STUDY, (0, count, size, study))
             self._execute(sql.COUNT_IN_PATIENT, (0, 0, count, size, patient))
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All of the block, or nothing of it: for those who work outside the group commit."""
+        self.begin()
+        try:
+            yield
+            self.commit()
+        except BaseException:
+            self.rollback()
+            raise
 
     # --- Objects ---
 
@@ -209,6 +225,23 @@ class IndexWriter:
     def conflicts_of(self, sop_instance_uid: str) -> list[str]:
         """Paths of the objects kept aside for a UID."""
         return [path for (path,) in self._execute(sql.CONFLICTS_OF, (sop_instance_uid,)).fetchall()]
+
+    def remove_conflict(self, key: int) -> None:
+        self._execute(sql.DELETE_CONFLICT, (key,))
+
+    # --- In bulk ---
+
+    def last_instance(self) -> int:
+        """The largest key there is."""
+        return int(self._execute(sql.LAST_INSTANCE).fetchone()[0] or 0)
+
+    def instances_after(self, key: int, *, limit: int) -> list[tuple[int, str]]:
+        """Keys and SOP Instance UIDs of the next objects, in the order they came."""
+        return self._execute(sql.INSTANCES_AFTER, (key, limit)).fetchall()
+
+    def conflicts_after(self, key: int, *, limit: int) -> list[tuple[int, str, str]]:
+        """Keys, SOP Instance UIDs and paths of the next objects kept aside."""
+        return self._execute(sql.CONFLICTS_AFTER, (key, limit)).fetchall()
 
     def total_bytes(self) -> int:
         """Data set bytes in the archive, those kept aside included."""

@@ -1,0 +1,101 @@
+"""Are files and index in agreement? Checking, repairing, and making the index anew; all of it beside a running server.
+
+The work runs in a thread and is handed out as an asynchronous generator: a :class:`Finding` for each thing that is not
+as it should be, :class:`Progress` in between. Nothing here deletes an object's bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import AsyncGenerator
+from datetime import UTC, datetime
+
+from pacslite.archive.archive import Archive
+from pacslite.archive.blobs.layout import INDEX, open_layout
+from pacslite.archive.counters import recount
+from pacslite.archive.findings import Finding, Problem, Progress, Report
+from pacslite.archive.index.sqlite import connect
+from pacslite.archive.index.writer import IndexWriter
+from pacslite.archive.inspection import Inspection
+from pacslite.archive.reconstruction import Reconstruction
+from pacslite.archive.settings import ArchiveSettings, StoreMode
+
+__all__ = ["Finding", "Problem", "Progress", "check", "rebuild", "set_index_aside"]
+
+_REPORT_S = 0.1
+
+
+async def check(
+    archive: Archive, *, digest: bool = False, repair: bool = False
+) -> AsyncGenerator[Finding | Progress, None]:
+    """Compare files and index both ways, and the counters; ``digest`` reads every file, ``repair`` changes things."""
+    async with contextlib.aclosing(_in_thread(_check(archive, digest=digest, repair=repair))) as report:
+        async for item in report:
+            yield item
+
+
+async def rebuild(archive: Archive) -> AsyncGenerator[Finding | Progress, None]:
+    """Make the index anew from the files alone, and let it take the old one's place."""
+    async with contextlib.aclosing(_in_thread(_rebuild(archive))) as report:
+        async for item in report:
+            yield item
+
+
+def set_index_aside(settings: ArchiveSettings) -> str:
+    """Move an index that cannot even be opened to ``backups``; :class:`StoreInUseError` while a server runs.
+
+    Returns its new name. Opening the archive makes an empty one, to be followed by :func:`rebuild`.
+    """
+    with open_layout(settings.folder, StoreMode.SERVER) as layout:
+        name = f"damaged-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}.sqlite"
+        for suffix in ("", "-wal", "-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                (layout.folder / f"{INDEX}{suffix}").rename(layout.backups / f"{name}{suffix}")
+        return str(layout.backups / name)
+
+
+def _check(archive: Archive, *, digest: bool, repair: bool) -> Report:
+    settings = archive.settings
+    with contextlib.closing(connect(archive.layout.index, busy_timeout_s=settings.busy_timeout_s)) as connection:
+        blobs = archive.workshop.blobs
+        yield from Inspection(IndexWriter(connection), blobs, settings, digest=digest, repair=repair).run()
+        yield from recount(connection, repair=repair)
+
+
+def _rebuild(archive: Archive) -> Report:
+    settings = archive.settings
+    with contextlib.closing(connect(archive.layout.index, busy_timeout_s=settings.busy_timeout_s)) as connection:
+        yield from Reconstruction(connection, archive.layout, settings).run()
+
+
+async def _in_thread(report: Report) -> AsyncGenerator[Finding | Progress, None]:
+    """Run a generator in a thread: everything it finds, and its progress ten times a second."""
+
+    busy = threading.Lock()  # a cancelled wait leaves the thread at it for a moment
+
+    def some() -> list[Finding | Progress] | None:
+        items: list[Finding | Progress] = []
+        until = time.monotonic() + _REPORT_S
+        with busy:
+            for item in report:
+                if items and isinstance(item, Progress) and isinstance(items[-1], Progress):
+                    items[-1] = item
+                else:
+                    items.append(item)
+                if time.monotonic() > until:
+                    return items
+        return items or None
+
+    def close() -> None:
+        with busy:
+            report.close()
+
+    try:
+        while (items := await asyncio.to_thread(some)) is not None:
+            for item in items:
+                yield item
+    finally:
+        await asyncio.to_thread(close)

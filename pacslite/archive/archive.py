@@ -39,7 +39,7 @@ class Archive:
         self.settings = workshop.settings
         self.layout = layout
         self.workshop = workshop
-        self.listing = Listing(reader, layout.folder)
+        self.list = Listing(reader, layout.folder)
         self._reader = reader
 
     @classmethod

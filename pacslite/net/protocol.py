@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import math
+import socket
 from collections.abc import Callable
 from typing import Protocol, cast
 
 from pacslite.errors import AssociationError, ConnectionLost, RemoteProtocolError
 from pacslite.net.limits import ConnectionLimits
-from pacslite.net.transport import OptionSocket, acknowledge_at_once, send_without_delay
+from pacslite.net.transport import acknowledge_at_once, borrow_socket
 from pacslite.ul.connection import Limits, Role, UpperLayer, UpperLayerEvent
 
 _JOIN_BELOW_BYTES = 64 * 1024
@@ -47,7 +48,7 @@ class AssociationProtocol(asyncio.Protocol):
         self._user = user
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
-        self._socket: OptionSocket | None = None
+        self._socket: socket.socket | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._shortest_s = min(limits.artim_s, limits.idle_s, limits.write_stall_s)
         self._active_at = self._loop.time()
@@ -63,7 +64,7 @@ class AssociationProtocol(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but ancestry
-        self._socket = send_without_delay(transport)
+        self._socket = borrow_socket(transport)
         now = self._loop.time()
         self._active_at = now
         limits = Limits(
@@ -88,6 +89,9 @@ class AssociationProtocol(asyncio.Protocol):
         return False  # asyncio closes the transport: a half-open association is of no use to anyone
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._socket is not None:
+            self._socket.detach()
+            self._socket = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -139,4 +139,7 @@ def unusual_head(buffer: bytes, position: int, encoding: Encoding) -> tuple[int,
         return (8, length) if length <= _MAX_GUESSED_LENGTH or length == UNDEFINED_LENGTH else None
     if short_length or has_known_vr(buffer[position + 8 : position + 16]):
         return 8, short_length
-    return 12, encoding.unpack_length(buffer, position + 8)[0]
+    following: int = encoding.unpack_length(buffer, position + 8)[0]
+    if encoding.native(following) >> 16 == 0xFFFE:  # a delimiter; no length is that long
+        return 8, short_length
+    return 12, following

@@ -135,13 +135,13 @@ def _meta_elements(head: bytes, position: int) -> tuple[dict[int, bytes], int]:
     elements: dict[int, bytes] = {}
     while head[position : position + 2] in (b"\x02\0", b"\0\x02"):
         start = head[position : position + 12]
-        if len(start) < 12:
+        if len(start) < 8:
             raise NotPart10Error(f"the file ends, or is cut, inside its File Meta Information at {position}")
         encoding = encoding_for(explicit=has_known_vr(start), big_endian=start[0] == 0)
         native, *rest = encoding.unpack(start, 0)
         element = encoding.native(native) & 0xFFFF
         value, length = position + 8, rest[-1]
-        if encoding.explicit and rest[0] in encoding.long:
+        if encoding.explicit and rest[0] in encoding.long and len(start) == 12:
             value, length = position + 12, encoding.unpack_length(start, 8)[0]
         if value + length > len(head):
             raise NotPart10Error(f"the file ends, or is cut, inside (0002,{element:04X}) of its File Meta Information")

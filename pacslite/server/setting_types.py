@@ -9,13 +9,10 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+from pacslite.archive.settings import KIB, MIB
 from pacslite.dicom.uids import is_conformant_uid
 from pacslite.dicom.values import is_valid_ae_title
 from pacslite.net.access import Network
-
-KIB = 1024
-MIB = 1024 * KIB
-GIB = 1024 * MIB
 
 _HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
 

@@ -11,14 +11,11 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
-from pacslite.archive.settings import DuplicatePolicy
+from pacslite.archive.settings import GIB, KIB, MIB, DuplicatePolicy
 from pacslite.dimse.permission import Permission
 from pacslite.net.access import Network, UnknownCallers
 from pacslite.net.tls import ClientCertificates, TLSVersion
 from pacslite.server.setting_types import (
-    GIB,
-    KIB,
-    MIB,
     UID,
     AETitle,
     Bytes,

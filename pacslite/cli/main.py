@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from pacslite.cli import configuration, echo, importing, listing, peers, send, serve, stats
+from pacslite.cli import configuration, echo, fsck, importing, listing, peers, send, serve, stats
 from pacslite.cli.exits import Exit, exit_for
 from pacslite.cli.options import Session
 from pacslite.errors import PacsliteError
@@ -23,6 +23,7 @@ VERBS = (
     importing.register,
     listing.register,
     stats.register,
+    fsck.register,
 )
 """Each verb's module adds itself to the program; the order is that of the help."""
 

@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
-    MofNCompleteColumn,
     Progress,
     ProgressColumn,
     SpinnerColumn,
     TaskID,
+    TaskProgressColumn,
     TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
@@ -38,16 +38,14 @@ def printable(text: str) -> str:
 
 
 class Screen:
-    """Standard output. On a terminal it has a progress bar; elsewhere there are only lines.
+    """Standard output. On a terminal it has a progress bar, in bytes or in percent; elsewhere there are only lines."""
 
-    The bar counts files, or bytes if ``in_bytes``; its end may still move while more is being found.
-    """
-
-    def __init__(self, what: str, *, in_bytes: bool = False, console: Console | None = None) -> None:
-        self._console = console or Console(highlight=False, soft_wrap=True)
+    def __init__(self, what: str, *, in_bytes: bool = False) -> None:
+        self._console = Console(highlight=False, soft_wrap=True)
         self._progress = Progress(
             *_columns(in_bytes), console=self._console, disable=not self._console.is_terminal, transient=True
         )
+        self._stage = what
         self._task: TaskID = self._progress.add_task(what, total=None, note="")
 
     def __enter__(self) -> Self:
@@ -70,17 +68,20 @@ class Screen:
         """A few words beside the bar."""
         self._progress.update(self._task, note=text)
 
-    def expect(self, total: int | None) -> None:
-        """How far the bar goes; None: nobody knows."""
+    def expect(self, total: int) -> None:
+        """How far the bar goes; this may change while more is being found."""
         self._progress.update(self._task, total=total)
 
-    def begin(self, what: str, total: int | None = None) -> None:
-        """Start over with the next stage of the work."""
-        self._progress.reset(self._task, description=what, total=total, note="")
+    def reach(self, what: str, fraction: float) -> None:
+        """So much of one stage of the work is done, from 0 to 1."""
+        if what != self._stage:
+            self._stage = what
+            self._progress.reset(self._task, description=what, total=1.0, note="")
+        self._progress.update(self._task, completed=fraction)
 
 
 def _columns(in_bytes: bool) -> Sequence[ProgressColumn]:
-    amount = [DownloadColumn(), TransferSpeedColumn()] if in_bytes else [MofNCompleteColumn()]
+    amount: list[ProgressColumn] = [DownloadColumn(), TransferSpeedColumn()] if in_bytes else [TaskProgressColumn()]
     return [
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),

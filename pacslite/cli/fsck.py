@@ -70,7 +70,7 @@ class _Checkup:
         self._screen = screen
         self._found: Counter[str] = Counter()
         self._remedied: Counter[str] = Counter()
-        self._done: Counter[str] = Counter()
+        self._holds = ""
 
     async def run(self, config: Config, *, repair: bool, digest: bool, rebuild: bool) -> None:
         from pacslite.archive import integrity
@@ -80,6 +80,8 @@ class _Checkup:
                 await self._follow("rebuilding: ", integrity.rebuild(archive))
             if not rebuild or repair or digest:
                 await self._follow("checking: ", integrity.check(archive, digest=digest, repair=repair))
+            numbers = await archive.stats()
+            self._holds = f"{numbers.instances:,} objects in the index, {numbers.conflicts:,} kept aside"
 
     @asynccontextmanager
     async def _open(self, config: Config, *, rebuild: bool) -> AsyncIterator[Archive]:
@@ -107,7 +109,6 @@ class _Checkup:
                 if isinstance(item, Finding):
                     self._tell(item)
                 else:
-                    self._done[item.phase] = max(item.done, self._done[item.phase])
                     self._screen.reach(doing + item.phase, item.fraction)
 
     def _tell(self, finding: Finding) -> None:
@@ -124,8 +125,7 @@ class _Checkup:
         return self._found.total() > self._remedied.total() or any(self._found[problem] for problem in _LOST)
 
     def summary(self) -> Iterator[str]:
-        looked_at = ", ".join(f"{done:,} {phase}" for phase, done in self._done.items() if done)
-        yield f"looked at {looked_at or 'an empty archive'}"
+        yield self._holds
         if not self._found:
             yield "no problems"
         for problem, count in sorted(self._found.items()):

@@ -70,6 +70,15 @@ class CertificatesReloaded(Fact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HandshakeFailed(Fact):
+    """A caller of a TLS listener was not let in, or went away, before DICOM began."""
+
+    address: str
+    port: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TaskFailed(Fact):
     """A part of the server raised what nobody expected: a defect; ``trace`` is for the log only."""
 

@@ -28,6 +28,8 @@ from pacslite.facts import (
 from pacslite.net.access import AccessPolicy, Admission, Refusal
 from pacslite.net.association import Association, Perform
 from pacslite.net.limits import ConnectionLimits
+from pacslite.net.protocol import AssociationProtocol
+from pacslite.net.securing import Securing
 from pacslite.ul.connection import Role
 from pacslite.ul.negotiation import AbstractSyntaxPolicy, Order, Policy, Rejection, negotiate
 from pacslite.ul.pdu import AssociateAC, AssociateRJ, AssociateRQ
@@ -74,12 +76,7 @@ class Acceptor:
     async def listen(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
         """Open one listener and return its port; raises :class:`OSError` if that is taken or not ours to take."""
         server = await asyncio.get_running_loop().create_server(
-            lambda: self._connection().protocol,
-            host or None,
-            port,
-            ssl=tls,
-            ssl_handshake_timeout=self._connection_limits.artim_s if tls is not None else None,
-            backlog=512,
+            self._plain if tls is None else lambda: self._secured(tls), host or None, port, backlog=512
         )
         self._servers.append(server)
         opened: int = server.sockets[0].getsockname()[1]
@@ -87,7 +84,9 @@ class Acceptor:
         return opened
 
     async def close(self, grace_s: float) -> None:
-        """Take no more calls, let what runs finish for ``grace_s`` seconds, then abort it."""
+        """Take no more calls, let what runs finish for ``grace_s`` seconds, then abort it. Again, it does nothing."""
+        if self._closing:
+            return
         self._closing = True
         for server in self._servers:
             server.close()
@@ -112,8 +111,11 @@ class Acceptor:
 
     # --- One connection ---------------------------------------------------------------------------------------------
 
-    def _connection(self) -> Association:
-        return Association(
+    def _secured(self, tls: ssl.SSLContext) -> Securing:
+        return Securing(tls, self._plain, handshake_s=self._connection_limits.artim_s, observe=self._observe)
+
+    def _plain(self) -> AssociationProtocol:
+        association = Association(
             Role.ACCEPTOR,
             self._connection_limits,
             number=next(self._numbers),
@@ -122,6 +124,7 @@ class Acceptor:
             perform=self._perform,
             ended=self._forget,
         )
+        return association.protocol
 
     def _remember(self, association: Association) -> None:
         """A flood of connections costs the oldest silent one its place, never an associated peer."""

@@ -50,6 +50,7 @@ class LogObserver:
             facts.ListenerOpened: self._listener_opened,
             facts.ShutdownStarted: self._shutdown_started,
             facts.CertificatesReloaded: self._certificates_reloaded,
+            facts.HandshakeFailed: self._handshake_failed,
             facts.TaskFailed: self._task_failed,
             facts.AssociationAccepted: self._accepted,
             facts.AssociationRefused: self._refused,
@@ -75,6 +76,9 @@ class LogObserver:
             self._log(logging.ERROR, fact, f"nothing reloaded, all stays as it was: {fact.error}")
         else:
             self._log(logging.INFO, fact, f"reloaded: addresses of peers, certificates of {fact.listeners} listeners")
+
+    def _handshake_failed(self, fact: facts.HandshakeFailed) -> None:
+        self._log(logging.WARNING, fact, f"{fact.address}:{fact.port} no TLS connection: {fact.why}")
 
     def _task_failed(self, fact: facts.TaskFailed) -> None:
         message = f"defect in {fact.where}: {self._text(fact.error)}\n{self._text(fact.trace)}"

@@ -122,6 +122,7 @@ async def start(config: Config, *, observe: Observe) -> AsyncIterator[Server]:
             limits=AcceptorLimits(
                 max_associations=config.limits.max_associations,
                 max_associations_per_peer=config.limits.max_associations_per_peer,
+                max_connections=config.limits.max_connections,
                 async_window=config.negotiation.async_window,
             ),
             connection_limits=connection_limits(config),

@@ -136,7 +136,7 @@ class Inspection:
     def _rows(self) -> Report:
         done = last = 0
         end = self._writer.last_instance()
-        while batch := self._writer.instances_after(last, limit=_BATCH):
+        while batch := self._writer.instances_after(last):
             for key, uid in batch:
                 last = key
                 if finding := self._row(uid):
@@ -204,7 +204,7 @@ class Inspection:
 
     def _conflict_rows(self) -> Report:
         last = 0
-        while batch := self._writer.conflicts_after(last, limit=_BATCH):
+        while batch := self._writer.conflicts_after(last):
             for key, uid, path in batch:
                 last = key
                 if self._blobs.size(path) is None and path in self._writer.conflicts_of(uid):

@@ -142,7 +142,7 @@ class Reconstruction:
         """What came while the files were read, before the lock is taken: the less is left then."""
         old = IndexWriter(self._connection)
         last = done = 0
-        while batch := old.instances_after(last, limit=500):
+        while batch := old.instances_after(last):
             last = batch[-1][0]
             with writer.transaction():
                 for _, uid in batch:

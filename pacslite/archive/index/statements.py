@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sqlalchemy import Column, Table, bindparam, delete, func, literal_column, select, update
+from sqlalchemy import Column, Table, bindparam, delete, func, literal_column, select, text, update
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.schema import CreateIndex, CreateTable
@@ -137,18 +137,19 @@ INSERT_CONFLICT = _insert_new(conflicts, "sop_instance_uid", "digest", "transfer
 CONFLICTS_OF = compiled(select(conflicts.c.path).where(conflicts.c.sop_instance_uid == bindparam("key")))
 DELETE_CONFLICT = _delete(conflicts, conflicts.c.id)
 
+_LIMIT = text("LIMIT 500")  # a statement is compiled once, and SQLAlchemy makes two parameters of a limit
 LAST_INSTANCE = compiled(select(func.max(instances.c.id)))
 INSTANCES_AFTER = compiled(
     select(instances.c.id, instances.c.sop_instance_uid)
     .where(instances.c.id > bindparam("key"))
     .order_by(instances.c.id)
-    .limit(bindparam("most"))
+    .suffix_with(_LIMIT)
 )
 CONFLICTS_AFTER = compiled(
     select(conflicts.c.id, conflicts.c.sop_instance_uid, conflicts.c.path)
     .where(conflicts.c.id > bindparam("key"))
     .order_by(conflicts.c.id)
-    .limit(bindparam("most"))
+    .suffix_with(_LIMIT)
 )
 
 TOTAL_BYTES = compiled(

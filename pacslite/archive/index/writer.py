@@ -235,13 +235,13 @@ class IndexWriter:
         """The largest key there is."""
         return int(self._execute(sql.LAST_INSTANCE).fetchone()[0] or 0)
 
-    def instances_after(self, key: int, *, limit: int) -> list[tuple[int, str]]:
-        """Keys and SOP Instance UIDs of the next objects, in the order they came."""
-        return self._execute(sql.INSTANCES_AFTER, (key, limit)).fetchall()
+    def instances_after(self, key: int) -> list[tuple[int, str]]:
+        """Keys and SOP Instance UIDs of the next few hundred objects, in the order they came."""
+        return self._execute(sql.INSTANCES_AFTER, (key,)).fetchall()
 
-    def conflicts_after(self, key: int, *, limit: int) -> list[tuple[int, str, str]]:
-        """Keys, SOP Instance UIDs and paths of the next objects kept aside."""
-        return self._execute(sql.CONFLICTS_AFTER, (key, limit)).fetchall()
+    def conflicts_after(self, key: int) -> list[tuple[int, str, str]]:
+        """Keys, SOP Instance UIDs and paths of the next few hundred objects kept aside."""
+        return self._execute(sql.CONFLICTS_AFTER, (key,)).fetchall()
 
     def total_bytes(self) -> int:
         """Data set bytes in the archive, those kept aside included."""

@@ -136,7 +136,7 @@ def dcmtk_send(tool: str, server: Server, files: Sequence[Path], *, folder: Path
         raise SendError(f"{tool}: no end after 300 s") from None
     elapsed = time.perf_counter() - started
     latencies, successes = _read_log(log)
-    log.unlink()
+    log.unlink(missing_ok=True)
     configuration.unlink()
     if done.returncode or successes != len(files):
         raise SendError(
@@ -153,7 +153,8 @@ def dcmtk_send(tool: str, server: Server, files: Sequence[Path], *, folder: Path
 
 def _read_log(log: Path) -> tuple[tuple[float, ...], int]:
     latencies, successes, requested = [], 0, 0.0
-    for line in log.read_text(errors="replace").splitlines():
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    for line in lines:
         if match := _REQUEST.match(line):
             requested = _seconds(match[1])
         elif match := _RESPONSE.match(line):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -109,8 +109,9 @@ class _Importer:
                 async with asyncio.TaskGroup() as group:
                     for _ in range(parallel):
                         group.create_task(self._store_waiting(archive, waiting))
-                    async for file in self._find(paths):
-                        await waiting.put(file)
+                    async with aclosing(self._find(paths)) as files:
+                        async for file in files:
+                            await waiting.put(file)
                     for _ in range(parallel):
                         await waiting.put(None)
         finally:
@@ -118,16 +119,17 @@ class _Importer:
                 self._screen.line(", ".join(self._summary(time.perf_counter() - started)))
         return self._found > 0 and not self._counts["failed"]
 
-    async def _find(self, paths: Sequence[Path]) -> AsyncIterator[SendableFile]:
-        async for item in scan(paths):
-            if isinstance(item, Skipped):
-                failed = item.why is Why.BROKEN or (item.why is Why.NOT_DICOM and (item.named or self._strict))
-                self._tell("failed" if failed else "skipped", item.path, item.reason)
-                continue
-            self._found += 1
-            self._found_bytes += item.data_set_bytes
-            self._screen.expect(self._found_bytes)
-            yield item
+    async def _find(self, paths: Sequence[Path]) -> AsyncGenerator[SendableFile, None]:
+        async with aclosing(scan(paths)) as found:
+            async for item in found:
+                if isinstance(item, Skipped):
+                    failed = item.why is Why.BROKEN or (item.why is Why.NOT_DICOM and (item.named or self._strict))
+                    self._tell("failed" if failed else "skipped", item.path, item.reason)
+                    continue
+                self._found += 1
+                self._found_bytes += item.data_set_bytes
+                self._screen.expect(self._found_bytes)
+                yield item
 
     async def _store_waiting(self, archive: Archive, waiting: asyncio.Queue[SendableFile | None]) -> None:
         while (file := await waiting.get()) is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum
@@ -61,7 +61,7 @@ class _Found:
 Scanned = SendableFile | Skipped
 
 
-async def scan(paths: Sequence[Path]) -> AsyncIterator[Scanned]:
+async def scan(paths: Sequence[Path]) -> AsyncGenerator[Scanned, None]:
     """Every file in ``paths``, folders with all they contain, in the order of their names."""
     loop = asyncio.get_running_loop()
     found = _walk(paths)
@@ -155,6 +155,13 @@ def _walk_folder(folder: Path) -> Iterator[_Found | Skipped]:
         for entry in ordered:
             if entry.is_dir(follow_symlinks=False):
                 folders.append(Path(entry.path))
-            elif entry.is_file():
+            elif _may_be_file(entry):
                 yield _Found(path=Path(entry.path), named=False)
         waiting.extend(reversed(folders))
+
+
+def _may_be_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # a link into a folder that is closed to us: reading it will say so
+        return True

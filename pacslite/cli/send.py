@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, aclosing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -70,8 +70,10 @@ def send(
     """Send files and folders to a peer.
 
     Nothing is converted: each object is offered in the transfer syntax that it has in its file, and one that the peer
-    does not take fails with the reason while the others go on. An association that is lost is opened once more and
-    what had no answer is sent again. DICOMDIR files, and files in folders that are not DICOM, are skipped.
+    does not take fails with the reason while the others go on. Nothing is padded either: a data set of odd length,
+    which the standard forbids, ends with an odd fragment, and some peers abort on that. An association that is lost is
+    opened once more and what had no answer is sent again. DICOMDIR files, and files in folders that are not DICOM, are
+    skipped.
 
     Exit codes: 0 all sent (or accepted with a warning); 1 something failed, or there was nothing to send; 3 the peer
     could not be reached or refused the association.
@@ -132,15 +134,16 @@ class _Dispatch:
         done = self._counts["sent"] + self._counts["warning"]
         return complete and done > 0 and not self._counts["failed"]
 
-    async def _find(self, paths: Sequence[Path]) -> AsyncIterator[SendableFile]:
-        async for item in scan(paths):
-            if isinstance(item, Skipped):
-                self._skip(item)
-                continue
-            self._found += 1
-            self._found_bytes += item.data_set_bytes
-            self._screen.expect(self._found_bytes)
-            yield item
+    async def _find(self, paths: Sequence[Path]) -> AsyncGenerator[SendableFile, None]:
+        async with aclosing(scan(paths)) as found:
+            async for item in found:
+                if isinstance(item, Skipped):
+                    self._skip(item)
+                    continue
+                self._found += 1
+                self._found_bytes += item.data_set_bytes
+                self._screen.expect(self._found_bytes)
+                yield item
 
     # --- Telling ------------------------------------------------------------------------------------------------------
 
@@ -184,8 +187,8 @@ class _Dispatch:
         else:
             speed = size_words(self._sent_bytes / seconds if seconds else 0)
             yield (
-                f"sent {counts['sent'] + counts['warning']} objects, {size_words(self._sent_bytes)} "
-                f"in {seconds:.2f} s ({speed}/s) over {associations} association{'' if associations == 1 else 's'}"
+                f"sent {_plural(counts['sent'] + counts['warning'], 'object')}, {size_words(self._sent_bytes)} "
+                f"in {seconds:.2f} s ({speed}/s) over {_plural(associations, 'association')}"
             )
         for outcome, words in {"warning": "with a warning", "failed": "failed", "skipped": "skipped"}.items():
             if counts[outcome]:
@@ -201,3 +204,7 @@ class _Dispatch:
             "seconds": round(seconds, 3),
             "associations": associations,
         }
+
+
+def _plural(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -14,7 +14,7 @@ PS3.5 7.1.1, but padding it would alter it, so its last fragment is odd and the 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -115,7 +115,7 @@ class Sender:
         self.trouble: AssociationError | None = None
         """Why a worker gave up."""
 
-    async def run(self, files: AsyncIterator[SendableFile]) -> bool:
+    async def run(self, files: AsyncGenerator[SendableFile, None]) -> bool:
         """Send all ``files``; False if the peer was lost before all of them were even looked at.
 
         Raises :class:`AssociationError` if not a single association could be opened.
@@ -130,12 +130,13 @@ class Sender:
             self._fail(file, f"not sent: {self.trouble}")
         return not self._filling
 
-    async def _fill(self, files: AsyncIterator[SendableFile]) -> None:
-        async for file in files:
-            self._add(file)
-            while len(self._plan) >= MOST_WAITING_FILES:
-                self._room.clear()
-                await self._room.wait()
+    async def _fill(self, files: AsyncGenerator[SendableFile, None]) -> None:
+        async with aclosing(files):
+            async for file in files:
+                self._add(file)
+                while len(self._plan) >= MOST_WAITING_FILES:
+                    self._room.clear()
+                    await self._room.wait()
         self._filling = False
         self._arrived.set()
 

@@ -13,6 +13,7 @@ import pytest
 
 from kit.odd import EXPLICIT, IMPLICIT, SECONDARY_CAPTURE, make
 from kit.server import HOST, free_port
+from pacslite.cli import sending as sending_module
 from pacslite.cli.scanning import scan
 from pacslite.cli.sending import FileResult, Outcome, Sender, Sending
 from pacslite.cli.sending_plan import SendableFile
@@ -165,7 +166,7 @@ class Told:
         return {result.reason for result in self.results if result.reason}
 
 
-async def stream(files: Iterable[SendableFile]) -> AsyncIterator[SendableFile]:
+async def stream(files: Iterable[SendableFile]) -> AsyncGenerator[SendableFile, None]:
     for file in files:
         yield file
 
@@ -262,6 +263,20 @@ async def test_more_than_128_contexts_are_spread_over_associations(tmp_path: Pat
         told = await send(peer.port, files)
     assert told.outcomes == {Outcome.SENT: 150}
     assert [len(fact.contexts) for fact in peer.associations] == [128, 128]
+
+
+async def test_finding_files_pauses_while_many_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the order of the contexts, the pause never ends in everybody waiting for everybody."""
+    monkeypatch.setattr(sending_module, "MOST_WAITING_FILES", 4)
+    monkeypatch.setattr(sending_module, "_FIRST_FILES", 2)
+    for number in range(30):
+        write_object(tmp_path, f"object-{number:02}", sop_class=f"1.2.3.{number % 7}")
+    files = await files_in(tmp_path)
+    async with listening(Peer(window=3)) as peer:
+        told = await send(peer.port, files, associations=2, window=3)
+    assert told.outcomes == {Outcome.SENT: 30}
+    assert told.complete
+    assert len(peer.received) == 30
 
 
 async def test_a_refused_context_fails_its_files_and_no_others(tmp_path: Path) -> None:

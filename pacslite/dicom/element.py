@@ -10,6 +10,10 @@ from typing import Any, Final, TypeAlias
 from pacslite.dicom.transfer_syntax import TransferSyntax
 
 UNDEFINED_LENGTH: Final = 0xFFFFFFFF
+ITEM: Final = 0xFFFEE000
+ITEM_END: Final = 0xFFFEE00D
+SEQUENCE_END: Final = 0xFFFEE0DD
+DELIMITERS: Final = frozenset({ITEM, ITEM_END, SEQUENCE_END})
 
 # fmt: off
 _SHORT_VRS: Final = (
@@ -36,7 +40,8 @@ class Encoding:
 
     `unpack` reads eight bytes: the tag, and either VR and 16-bit length (explicit) or the length (implicit). For speed
     the tag is one number, which in little endian has its halves exchanged: see `native`. `short` and `long` are the
-    known VRs, as `unpack` gives them, by the width of their length.
+    known VRs, as `unpack` gives them, by the width of their length; `delimiters` are the native tags that have no VR,
+    `item` is one of them.
     """
 
     explicit: bool
@@ -45,13 +50,19 @@ class Encoding:
     unpack_length: _Unpack
     short: frozenset[int]
     long: frozenset[int]
+    delimiters: frozenset[int]
+    item: int
 
     def native(self, tag: int) -> int:
         """`tag` as `unpack` gives it, and the reverse."""
-        return tag if self.big_endian else tag >> 16 | (tag & 0xFFFF) << 16
+        return tag if self.big_endian else _exchanged(tag)
 
     def __str__(self) -> str:
         return f"{'explicit' if self.explicit else 'implicit'} VR {'big' if self.big_endian else 'little'} endian"
+
+
+def _exchanged(tag: int) -> int:
+    return tag >> 16 | (tag & 0xFFFF) << 16
 
 
 def _encoding(*, explicit: bool, big_endian: bool) -> Encoding:
@@ -67,6 +78,8 @@ def _encoding(*, explicit: bool, big_endian: bool) -> Encoding:
         unpack_length=struct.Struct(order + "I").unpack_from,
         short=codes(_SHORT_VRS),
         long=codes(_LONG_VRS),
+        delimiters=DELIMITERS if big_endian else frozenset(map(_exchanged, DELIMITERS)),
+        item=ITEM if big_endian else _exchanged(ITEM),
     )
 
 
@@ -140,6 +153,4 @@ def unusual_head(buffer: bytes, position: int, encoding: Encoding) -> tuple[int,
     if short_length or has_known_vr(buffer[position + 8 : position + 16]):
         return 8, short_length
     following: int = encoding.unpack_length(buffer, position + 8)[0]
-    if encoding.native(following) >> 16 == 0xFFFE:  # a delimiter; no length is that long
-        return 8, short_length
-    return 12, following
+    return (8, short_length) if following in encoding.delimiters else (12, following)

@@ -25,6 +25,8 @@ from pacslite.dicom import tags
 from pacslite.dicom.charset import decode_text
 from pacslite.dicom.element import (
     IMPLICIT_LITTLE,
+    ITEM,
+    SEQUENCE_END,
     UNDEFINED_LENGTH,
     Encoding,
     encoding_for,
@@ -35,16 +37,7 @@ from pacslite.dicom.element import (
     unusual_head,
 )
 from pacslite.dicom.inflate import Inflater
-from pacslite.dicom.places import (
-    DELIMITERS,
-    ITEM,
-    NO_END,
-    NOWHERE,
-    OF_DATA_SET,
-    OF_REQUEST,
-    SEQUENCE_END,
-    Place,
-)
+from pacslite.dicom.places import NO_END, OF_DATA_SET, OF_REQUEST, Place
 from pacslite.dicom.tags import tag_text
 from pacslite.dicom.transfer_syntax import TransferSyntax
 from pacslite.dicom.uids import clean_uid
@@ -57,6 +50,7 @@ MAX_REQUEST_ITEMS: Final = 64
 
 _WINDOW: Final = 16384  # of a memoryview this much is copied at once: slices of bytes cost half as much as of a view
 _FREE: Final = 4096  # a longer value that is stepped over does not count as examined
+_ENTERING: Final = 64  # entering a sequence or item counts as this many bytes, as it takes as long as reading them
 _TOO_LONG: Final = "the header is longer than its limit"
 
 _PIXEL_GROUP: Final = tags.PIXEL_DATA >> 16
@@ -253,7 +247,7 @@ class HeaderReader:
             place.fresh = False
             place.encoding = recognize_item(buffer[position : position + 8], place.encoding)
         encoding = place.encoding
-        explicit, short, long = encoding.explicit, encoding.short, encoding.long
+        explicit, short, long, delimiters = encoding.explicit, encoding.short, encoding.long, encoding.delimiters
         unpack, unpack_length = encoding.unpack, encoding.unpack_length
         (wanted, mask, last_group), sink = place.tables[encoding.big_endian], place.sink
         stop = place.end - base
@@ -267,6 +261,8 @@ class HeaderReader:
                     if vr in long and value + 4 <= size:
                         (length,) = unpack_length(buffer, value)
                         value += 4
+                    elif native in delimiters:
+                        (length,) = unpack_length(buffer, position + 4)
                     elif found := self._head(buffer, position, encoding, base + position):
                         value, length = found
                     else:
@@ -276,10 +272,10 @@ class HeaderReader:
             if native in wanted:
                 tag = wanted[native]
                 if tag is None:
-                    tag = encoding.native(native)
-                    if tag in DELIMITERS:
-                        return self._delimiter(tag, value, length, base)
-                    if tag == tags.CONTENT_SEQUENCE:
+                    if native in delimiters:
+                        if native != encoding.item or length == UNDEFINED_LENGTH or not place.holds_items:
+                            return self._delimiter(encoding.native(native), value, length, base)
+                    elif encoding.native(native) == tags.CONTENT_SEQUENCE:
                         if self._identified():
                             return self._finished(position)
                     elif length:
@@ -335,9 +331,9 @@ class HeaderReader:
         end = sequence.end if length == UNDEFINED_LENGTH else min(sequence.end, base + value + length)
         if sequence.is_request and len(self._items) < MAX_REQUEST_ITEMS:
             self._items.append({})
-            stack.append(Place(sequence.encoding, end, self._items[-1], tables=OF_REQUEST, is_item=True))
+            self._enter(Place(sequence.encoding, end, self._items[-1], tables=OF_REQUEST, is_item=True))
         elif length == UNDEFINED_LENGTH:
-            stack.append(Place(sequence.encoding, end, NOWHERE, is_item=True))
+            self._enter(Place(sequence.encoding, end, is_item=True))
         else:
             return self._step_over(value, max(0, end - base - value))
         return value
@@ -350,9 +346,6 @@ class HeaderReader:
         native, *vr, length = encoding.unpack(buffer, position)
         if not encoding.explicit or vr[0] in encoding.short:
             return value, length
-        tag = encoding.native(native)
-        if tag in DELIMITERS:
-            return value, encoding.unpack_length(buffer, position + 4)[0]
         needed = 12 if vr[0] in encoding.long else 16
         if position + needed > len(buffer):
             self._wait(position, needed)
@@ -361,7 +354,7 @@ class HeaderReader:
             return value + 4, encoding.unpack_length(buffer, value)[0]
         unusual = unusual_head(buffer, position, encoding)
         if unusual is None:
-            self._stop(f"{tag_text(tag)} at offset {offset} has no VR and no sensible length")
+            self._stop(f"{tag_text(encoding.native(native))} at offset {offset} has no VR and no sensible length")
             return None
         return position + unusual[0], unusual[1]
 
@@ -374,8 +367,12 @@ class HeaderReader:
             return position
         if encoding.explicit and buffer[position + 4 : position + 6] == b"UN":
             encoding = IMPLICIT_LITTLE  # PS3.5 6.2.2
-        self._stack.append(Place(encoding, end, NOWHERE, is_request=is_request))
+        self._enter(Place(encoding, end, is_request=is_request))
         return value
+
+    def _enter(self, place: Place) -> None:
+        self._stack.append(place)
+        self._limit -= _ENTERING
 
     def _step_over(self, value: int, length: int) -> int:
         if length > _FREE:

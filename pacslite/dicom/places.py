@@ -6,12 +6,8 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from pacslite.dicom import tags
-from pacslite.dicom.element import Encoding, encoding_for
+from pacslite.dicom.element import DELIMITERS, Encoding, encoding_for
 
-ITEM: Final = 0xFFFEE000
-ITEM_END: Final = 0xFFFEE00D
-SEQUENCE_END: Final = 0xFFFEE0DD
-DELIMITERS: Final = frozenset({ITEM, ITEM_END, SEQUENCE_END})
 NO_END: Final = 1 << 62
 # The Content Sequence is the document itself, often hundreds of kilobytes of items: nothing indexed comes after it.
 _SPECIAL: Final = frozenset({tags.REQUEST_ATTRIBUTES_SEQUENCE, tags.CONTENT_SEQUENCE})
@@ -42,25 +38,25 @@ def _tables(wanted: frozenset[int], special: frozenset[int], last_group: int) ->
 
 OF_DATA_SET: Final = _tables(tags.WANTED, DELIMITERS | _SPECIAL, max(tags.WANTED) >> 16)
 OF_REQUEST: Final = _tables(tags.WANTED_OF_REQUEST, DELIMITERS, 0xFFFF)
-OF_OTHERS: Final = _tables(frozenset(), DELIMITERS, 0xFFFF)
-NOWHERE: Final[dict[int, bytes]] = {}  # where nothing is wanted
+_OF_OTHERS: Final = _tables(frozenset(), DELIMITERS, 0xFFFF)
+_NOWHERE: Final[dict[int, bytes]] = {}  # where nothing is wanted
 
 
 class Place:
     """The data set, or a sequence or item in it that is open, at the latest until the offset `end`.
 
-    What `tables` want of it goes to `sink`.
+    What `tables` want of it goes to `sink`. `holds_items` says that items of defined length in it can be stepped over.
     """
 
-    __slots__ = ("encoding", "end", "fresh", "is_item", "is_request", "sink", "tables")
+    __slots__ = ("encoding", "end", "fresh", "holds_items", "is_item", "is_request", "sink", "tables")
 
     def __init__(
         self,
         encoding: Encoding,
         end: int,
-        sink: dict[int, bytes],
+        sink: dict[int, bytes] = _NOWHERE,
         *,
-        tables: Mapping[bool, Table] = OF_OTHERS,
+        tables: Mapping[bool, Table] = _OF_OTHERS,
         is_item: bool = False,
         is_request: bool = False,
     ) -> None:
@@ -70,4 +66,5 @@ class Place:
         self.tables = tables
         self.is_item = is_item
         self.is_request = is_request
+        self.holds_items = sink is _NOWHERE and not (is_item or is_request)
         self.fresh = is_item  # the encoding inside an item shows at its first element

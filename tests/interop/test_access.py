@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kit.odd import SECONDARY_CAPTURE, make
+from kit.odd import BIG_ENDIAN, JPEG_BASELINE, SECONDARY_CAPTURE, make
 from kit.peers import Ran, echoscu, storescu
 from kit.rawpeer import EXPLICIT, IMPLICIT, VERIFICATION_CONTEXT, RawPeer, associate_rq, contexts_for, user_information
 from kit.server import RunningServer
@@ -47,6 +47,8 @@ def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
         "server.ae_title_aliases": ["OLDPACS"],
         "negotiation.accept_private_sop_classes": False,
         "negotiation.accept_unknown_sop_classes": False,
+        "negotiation.transfer_syntaxes": [EXPLICIT, IMPLICIT],
+        "negotiation.prefer": "configured",
     }
     settings |= {f"peers.{at}.{key}": value for at, peer in enumerate(PEERS) for key, value in peer.items()}
     with RunningServer(tmp_path_factory.mktemp("strict") / "data", settings=settings) as running:
@@ -230,3 +232,29 @@ def test_a_private_class_with_a_known_related_general_class_is_stored(strict: Ru
         assert len(PRIVATE) % 2 == 0
         data_set = data_set[:6] + len(PRIVATE).to_bytes(2, "little") + data_set[8:]
         assert peer.store(1, PRIVATE, sent.sop_instance, data_set).status == 0
+
+
+# --- Transfer syntaxes by setting -------------------------------------------------------------------------------------
+
+
+def test_our_order_counts_where_it_is_set(server: RunningServer, strict: RunningServer) -> None:
+    contexts = [PresentationContext(1, SECONDARY_CAPTURE, (BIG_ENDIAN, IMPLICIT, EXPLICIT))]
+    for running, chosen in ((server, BIG_ENDIAN), (strict, EXPLICIT)):
+        answer = ask(running, "CT1", contexts=contexts)
+        assert isinstance(answer, AssociateAC)
+        assert answer.contexts[0].transfer_syntax == chosen
+
+
+def test_a_syntax_that_is_not_listed_is_refused(strict: RunningServer) -> None:
+    answer = ask(strict, "CT1", contexts=[PresentationContext(1, SECONDARY_CAPTURE, (JPEG_BASELINE,))])
+    assert isinstance(answer, AssociateAC)
+    assert answer.contexts[0].result == 4
+
+
+@pytest.mark.parametrize("option", ["-kt", "--saml", "--jwt"])
+def test_dm05_storescu_with_a_token_that_nobody_asked_for(server: RunningServer, tmp_path: Path, option: str) -> None:
+    token, path = tmp_path / "token", tmp_path / "one.dcm"
+    token.write_bytes(b"opaque" * 100)
+    path.write_bytes(part10(make(f"token{option}")))
+    ran = storescu(server.port, [path], option, token)
+    assert ran.code == 0, ran.output

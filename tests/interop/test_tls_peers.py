@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from kit.commands import pacslite
 from kit.odd import make
 from kit.peers import echoscu, storescu
 from kit.rawpeer import RawPeer, is_answering
@@ -92,8 +93,12 @@ def test_echoscu_over_tls(secured: Secured, listener: int, who: str, let_in: boo
         options = ("+tla", "+cf", secured.authority.file)
     else:
         options = secured.options(secured.client if who == "client" else secured.stranger, secured.authority)
+    before = len(secured.server.log)
     ran = echoscu(secured.port(listener), *options)
     assert (ran.code == 0) is let_in, ran.output
+    if not let_in:
+        words = "showed no certificate" if who == "anonymous" else "not signed by our ca"
+        secured.server.wait_for_log(words, after=before)
 
 
 def test_a_client_that_does_not_trust_the_server_stays_away(secured: Secured) -> None:
@@ -145,8 +150,10 @@ def test_a_large_object_over_tls(secured: Secured) -> None:
 
 
 def test_a_plain_client_on_the_tls_port_gets_no_association(secured: Secured) -> None:
+    before = len(secured.server.log)
     ran = echoscu(secured.port(NONE), "-ta", "5")
     assert ran.code != 0
+    secured.server.wait_for_log("does not speak TLS", after=before)
     assert is_answering(secured.server.port)
 
 
@@ -159,6 +166,21 @@ def test_a_tls_client_on_the_plain_port_gets_no_association(secured: Secured) ->
 def test_a_connection_that_never_shakes_hands_hinders_nobody(secured: Secured) -> None:
     with RawPeer(secured.port(NONE)):
         assert echoscu(secured.port(NONE), "+tla", "-ic").code == 0
+
+
+def test_ul25_the_tls_port_is_another_one(secured: Secured) -> None:
+    ports = [secured.server.port, *secured.server.tls_ports]
+    assert len(set(ports)) == 4
+    settings = {
+        "listeners.0.port": ports[0],
+        "listeners.1.port": ports[0],
+        "listeners.1.tls.certificate": secured.certificate,
+        "listeners.1.tls.key": secured.key,
+    }
+    options = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+    done = pacslite("config", "check", *options, folder=secured.server.data.parent)
+    assert done.returncode == 2, done.stdout
+    assert "both plain and TLS" in done.stderr
 
 
 # --- Versions ---------------------------------------------------------------------------------------------------------
@@ -177,8 +199,10 @@ def _only(version: ssl.TLSVersion) -> ssl.SSLContext:
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1])
 def test_tls_before_1_2_is_refused(secured: Secured, version: ssl.TLSVersion) -> None:
+    before = len(secured.server.log)
     with pytest.raises(ssl.SSLError):
         RawPeer(secured.port(NONE), tls=_only(version))
+    secured.server.wait_for_log("minimum_version", after=before)
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])

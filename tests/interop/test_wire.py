@@ -40,10 +40,10 @@ from kit.shipped import DicomObject
 from kit.store import Store
 from kit.wait import eventually
 from pacslite.dicom.uids import VERIFICATION
-from pacslite.dimse.command import CommandField, Tag
+from pacslite.dimse.command import CommandField, Tag, decode_command
 from pacslite.ul.codec import encode_pdu
 from pacslite.ul.items import PresentationContext, RoleSelection, UnknownItem
-from pacslite.ul.pdu import Abort, AssociateAC, AssociateRJ, ReleaseRP
+from pacslite.ul.pdu import Abort, AssociateAC, AssociateRJ, PDataTF, ReleaseRP
 
 ARTIM_S = 0.4
 BOTH_CONTEXTS = contexts_for((VERIFICATION, IMPLICIT), (SECONDARY_CAPTURE, EXPLICIT))
@@ -103,6 +103,24 @@ def test_ul03_after_a_rejection_the_peer_closes_or_artim_does(hasty: RunningServ
         assert answer == AssociateRJ(result=1, source=2, reason=2)
         assert peer.read_to_end() == b""
     assert time.monotonic() - began >= ARTIM_S * 0.9
+
+
+@pytest.mark.parametrize("late", [pdu(4, pdv(1, b"", 3)), RELEASE_RQ, pdu(2, bytes(68)), pdu(6, bytes(4))])
+def test_ul04_after_a_rejection_further_pdus_are_ignored(hasty: RunningServer, late: bytes) -> None:
+    with RawPeer(hasty.port) as peer:
+        assert isinstance(peer.request(associate_rq(VERIFICATION_CONTEXT, protocol_version=2)), AssociateRJ)
+        peer.send(late)
+        assert peer.read_to_end() == b""
+
+
+@pytest.mark.parametrize(
+    "late", [pdu(0x42, b""), encode_pdu(associate_rq(VERIFICATION_CONTEXT))], ids=["unrecognized", "associate-rq"]
+)
+def test_ul04_after_a_rejection_two_pdus_are_answered_with_an_abort(hasty: RunningServer, late: bytes) -> None:
+    with RawPeer(hasty.port) as peer:
+        assert isinstance(peer.request(associate_rq(VERIFICATION_CONTEXT, protocol_version=2)), AssociateRJ)
+        peer.send(late)
+        assert isinstance(peer.read_pdu(), Abort)
 
 
 @pytest.mark.parametrize(
@@ -317,6 +335,30 @@ def _pixels(size: int) -> bytes:
     return EXPLICIT_LITTLE.element(0x7FE00010, "OW", bytes(size))
 
 
+@pytest.mark.parametrize("most", [64, 100, 1000])
+def test_ul17_our_pdus_respect_the_length_that_the_peer_announced(server: RunningServer, most: int) -> None:
+    sent = make(f"short-pdus-{most}")
+    with RawPeer(server.port) as peer:
+        peer.associate(BOTH_CONTEXTS, information=user_information(max_length=most))
+        peer.send_message(3, c_store_rq(sent.sop_class, sent.sop_instance), sent.data_set)
+        command, pdus, last = b"", 0, False
+        while not last:
+            answer = peer.read_pdu()
+            assert isinstance(answer, PDataTF)
+            assert sum(6 + len(value.data) for value in answer.pdvs) <= most
+            assert all(len(value.data) % 2 == 0 for value in answer.pdvs)  # UL-20
+            command += b"".join(value.data for value in answer.pdvs)
+            pdus, last = pdus + 1, answer.pdvs[-1].last
+        assert pdus > 1 or most == 1000
+        assert decode_command(command).status == 0
+        peer.release()
+
+
+def test_ul17_a_peer_without_a_limit_is_answered(server: RunningServer) -> None:
+    with association(server.port, information=user_information(max_length=0)) as peer:
+        assert peer.echo() == 0
+
+
 @pytest.mark.parametrize("how", ["close", "reset", "abort", "release"])
 @pytest.mark.parametrize("where", ["after-the-command", "inside-the-data-set", "before-the-last-fragment"])
 def test_ul26_a_half_received_object_leaves_nothing(server: RunningServer, store: Store, how: str, where: str) -> None:
@@ -436,6 +478,32 @@ def test_st05_move_originator_elements_are_tolerated(server: RunningServer, stor
     with association(server.port, BOTH_CONTEXTS) as peer:
         peer.send_message(3, command, sent.data_set)
         assert peer.read_response().status == 0
+    store.copy_of(sent)
+
+
+def test_uids_padded_with_a_space_are_the_same_uids(server: RunningServer, store: Store) -> None:
+    uid = "1.2.826.0.1.3680043.10.9999.4.778"
+    assert len(uid) % 2
+    plain = make("space-padded", instance=uid)
+    sent = replace(plain, data_set=plain.data_set.replace(uid.encode() + b"\0", uid.encode() + b" "))
+    assert sent.data_set != plain.data_set
+    command = c_store_rq(sent.sop_class, "", more={0x1000: uid.encode() + b" "})
+    with association(server.port, BOTH_CONTEXTS) as peer:
+        peer.send_message(3, command, sent.data_set)
+        assert peer.read_response().status == 0
+    store.copy_of(sent)
+
+
+def test_without_sop_uids_in_the_data_set_those_of_the_command_count_with_a_warning(
+    server: RunningServer, store: Store
+) -> None:
+    whole = make("uids-in-the-command-only")
+    start = whole.data_set.index(b"\x10\x00\x10\x00")
+    sent = replace(whole, data_set=whole.data_set[start:])
+    with association(server.port, BOTH_CONTEXTS) as peer:
+        response = peer.store(3, sent.sop_class, sent.sop_instance, sent.data_set)
+    assert response.status == 0xB007
+    assert "missing in the data set" in response.text(Tag.ERROR_COMMENT)
     store.copy_of(sent)
 
 

@@ -8,7 +8,7 @@ import socket
 import statistics
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
 
@@ -134,23 +134,23 @@ def test_peer_that_never_reads_is_closed_and_others_are_not_affected(server: Run
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     connection.settimeout(10.0)
-    with connection:
+    with RawPeerOver(connection) as peer:
         connection.connect(("127.0.0.1", server.port))
-        peer = RawPeerOver(connection)
         peer.associate(VERIFICATION_CONTEXT)
-        connection.settimeout(0.1)
+        connection.settimeout(0.05)
+        sent = 0
 
         def is_cut_off() -> bool:
-            assert is_answering(server.port)
+            nonlocal sent
             try:
-                connection.sendall(flood)
+                sent += connection.send(flood[sent % len(flood) :])
             except TimeoutError:
-                return False
+                assert is_answering(server.port, timeout_s=10)
             except (BrokenPipeError, ConnectionResetError):
                 return True
             return False
 
-        eventually(is_cut_off, "the connection closed", within_s=30)
+        eventually(is_cut_off, "the connection closed", within_s=30, every_s=0.0)
     server.wait_for_log("took no data")
     assert server.peak_memory_bytes < before + 32 * (1 << 20)
 
@@ -181,10 +181,13 @@ async def rude_storm(port: int, prefix: str) -> None:
         sending = asyncio.create_task(sender.store(obj))
         await sender.echo() if lane % 2 else await asyncio.sleep(0)
         await sender.close()
-        with pytest.raises(SenderEnded) if not sending.done() else ExitStack():
+        with suppress(SenderEnded):
             await sending
-    with pytest.raises(SenderEnded, match="rejected: result 2"):
-        await asyncio.gather(*(Sender.connect(port) for _ in range(PER_PEER + 5)))
+    calls = await asyncio.gather(*(Sender.connect(port) for _ in range(PER_PEER + 5)), return_exceptions=True)
+    for call in calls:
+        if isinstance(call, Sender):
+            await call.close()
+    assert sum(isinstance(call, SenderEnded) for call in calls) >= 5
 
 
 def test_storms_leave_no_descriptor_and_no_thread_open(server: RunningServer) -> None:

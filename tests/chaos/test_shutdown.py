@@ -8,7 +8,7 @@ from pathlib import Path
 
 from kit.commands import pacslite
 from kit.holdings import Holdings
-from kit.hostile import abort_in
+from kit.hostile import how_it_ended
 from kit.message import Packing, c_store_rq, pack_message
 from kit.rawpeer import EXPLICIT, VERIFICATION_CONTEXT, RawPeer, contexts_for, is_answering
 from kit.server import RunningServer, free_port
@@ -44,7 +44,7 @@ def test_idle_associations_are_aborted_at_once_however_long_the_grace(tmp_path: 
         peer.associate(VERIFICATION_CONTEXT)
         stubborn.associate(VERIFICATION_CONTEXT)
         terminate(server)
-        assert abort_in(peer.read_to_end()) is not None
+        assert how_it_ended(peer) is not None
         assert wait_for_exit(server) == 0
 
 
@@ -60,7 +60,7 @@ def test_busy_association_finishes_its_request(tmp_path: Path) -> None:
             assert server.exit_code is None
             peer.send(message[200_000:])
             assert peer.read_response().status == 0x0000
-            assert abort_in(peer.read_to_end()) is not None
+            assert how_it_ended(peer) is not None
         assert wait_for_exit(server) == 0
     with RunningServer(tmp_path / "data") as again:
         Holdings(again.data).assert_holds([obj])
@@ -74,7 +74,7 @@ def test_peer_that_stalls_in_its_request_is_aborted_when_the_grace_is_over(tmp_p
             peer.associate(CT_CONTEXT)
             peer.send(message[:200_000])
             os.kill(server.pid, signal.SIGTERM)
-            assert abort_in(peer.read_to_end()) is not None
+            assert how_it_ended(peer) is not None
         assert wait_for_exit(server) == 0
     with RunningServer(tmp_path / "data") as again:
         holdings = Holdings(again.data)

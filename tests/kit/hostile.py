@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import socket
-import struct
+from contextlib import suppress
 
-from kit.rawpeer import RawPeer
-
-_A_ABORT = struct.pack(">BxI", 7, 4)
+from kit.rawpeer import PeerClosed, RawPeer
+from pacslite.ul.pdu import Abort
 
 
 class RawPeerOver(RawPeer):
@@ -32,6 +31,14 @@ def write_boldly(peer: RawPeer, data: bytes) -> None:
         return
 
 
-def abort_in(answer: bytes) -> tuple[int, int] | None:
-    """Source and reason of the A-ABORT that ``answer`` ends with."""
-    return (answer[-2], answer[-1]) if answer[-10:-4] == _A_ABORT else None
+def how_it_ended(peer: RawPeer) -> tuple[int, int] | None:
+    """Read to the end of the association: source and reason of its A-ABORT, None if the connection just closed.
+
+    The server then waits for the peer to close (UL-03), so what is to be asked of it comes after closing.
+    """
+    with suppress(PeerClosed, ConnectionResetError):
+        while True:
+            answer = peer.read_pdu()
+            if isinstance(answer, Abort):
+                return answer.source, answer.reason
+    return None

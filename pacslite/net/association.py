@@ -356,7 +356,11 @@ class Association:
             if isinstance(data_set, bytes):
                 upper_layer.send_data(context_id, data_set, command=False, last=True)
             elif data_set is not None:
-                await self._send_pieces(context_id, data_set)
+                try:
+                    await self._send_pieces(context_id, data_set)
+                except BaseException:  # half a message cannot be taken back, and nothing may follow it
+                    self.protocol.abort("a message was broken off", source=0)
+                    raise
             self.protocol.transmit()
             await self.protocol.drain()
 

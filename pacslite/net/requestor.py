@@ -74,12 +74,11 @@ async def associate(
     association = Association(Role.REQUESTOR, limits, number=next(_numbers), perform=perform)
     await _connect(association, remote, connect_s)
     try:
-        requested = await _negotiate(association, remote, proposal, limits, answer_s)
+        async with _patience(remote, answer_s):
+            requested = await _negotiate(association, remote, proposal, limits)
         yield requested
-        async with asyncio.timeout(answer_s):
+        async with _patience(remote, answer_s):
             await association.release()
-    except TimeoutError:
-        raise ConnectionLost(f"{remote.ae_title} did not answer within {answer_s:g} s") from None
     finally:
         if association.protocol.is_open:
             association.protocol.abort("association left", source=0)
@@ -104,8 +103,17 @@ async def _connect(association: Association, remote: Remote, connect_s: float) -
         raise ConnectionLost(f"cannot connect to {where}: {error.strerror or error}") from None
 
 
+@asynccontextmanager
+async def _patience(remote: Remote, answer_s: float) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(answer_s):
+            yield
+    except TimeoutError:
+        raise ConnectionLost(f"{remote.ae_title} did not answer within {answer_s:g} s") from None
+
+
 async def _negotiate(
-    association: Association, remote: Remote, proposal: Proposal, limits: ConnectionLimits, answer_s: float
+    association: Association, remote: Remote, proposal: Proposal, limits: ConnectionLimits
 ) -> Requested:
     association.name_peer(calling_ae=proposal.calling_ae, called_ae=remote.ae_title)
     rq = AssociateRQ(
@@ -121,8 +129,7 @@ async def _negotiate(
             user_identity=proposal.user_identity,
         ),
     )
-    async with asyncio.timeout(answer_s):
-        ac = await association.request(rq)
+    ac = await association.request(rq)
     return Requested(association, ac, _agreed_window(proposal.async_window, ac))
 
 

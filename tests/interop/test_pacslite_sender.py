@@ -58,6 +58,26 @@ def test_every_shipped_file_through_send(own_server: RunningServer, tmp_path: Pa
         else:
             assert results[name]["status"] == "C000", results[name]
     fsck(own_server.data, "--digest")
+    _check_listing(own_server, [one for one in sent.values() if _has_study(one)])
+
+
+def _check_listing(server: RunningServer, sent: list[DicomObject]) -> None:
+    """The index knows every object where it belongs, and its texts as pydicom reads them."""
+    instances = {one["sop_instance_uid"]: one for one in _listed(server, "instances")}
+    assert instances.keys() == {one.sop_instance for one in sent}
+    names = {one["name"].rstrip("^=") for one in _listed(server, "patients")}
+    for one in sent:
+        header = decoded_header(part10(one))
+        assert instances[one.sop_instance]["sop_class_uid"] == one.sop_class
+        if one.name.startswith("pydicom/chr"):
+            assert instances[one.sop_instance]["study_uid"] == header.StudyInstanceUID
+            assert str(header.PatientName).rstrip("^=") in names
+
+
+def _listed(server: RunningServer, level: str) -> list[dict[str, str]]:
+    done = pacslite("ls", level, "--json", "-n", "0", "--data", str(server.data), folder=server.data.parent)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 def _has_study(sent: DicomObject) -> bool:

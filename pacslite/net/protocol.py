@@ -143,9 +143,9 @@ class AssociationProtocol(asyncio.Protocol):
         self.upper_layer.abort(now, source=source, reason=reason)
         self._settle(now)
 
-    def hang_up(self, why: str) -> None:
+    def hang_up(self, why: str, *, source: int = 2) -> None:
         """Send A-ABORT and close, without leaving that to the peer (PS3.8 9.1.4 would wait): there is no time left."""
-        self.abort(why)
+        self.abort(why, source=source)
         if self._transport is not None:
             self._transport.close()
 

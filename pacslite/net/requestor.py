@@ -81,8 +81,7 @@ async def associate(
             await association.release()
     finally:
         if association.protocol.is_open:
-            association.protocol.abort("association left", source=0)
-            association.protocol.cut("association left")
+            association.protocol.hang_up("association left", source=0)
 
 
 async def _connect(association: Association, remote: Remote, connect_s: float) -> None:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from kit.wait import eventually
 from pacslite.dimse.command import CommandField
 from pacslite.dimse.permission import Permission
 from pacslite.dimse.registry import Registration, ServiceRegistry
@@ -163,6 +164,7 @@ async def test_leaving_by_an_exception_aborts() -> None:
         with pytest.raises(RuntimeError):
             async with associate(remote, proposal()):
                 raise RuntimeError
+        await asyncio.to_thread(eventually, lambda: isinstance(facts[-1], AssociationEnded), "the end")
     (ended,) = [fact for fact in facts if isinstance(fact, AssociationEnded)]
     assert ended.how == "aborted by peer"
 

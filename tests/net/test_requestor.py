@@ -144,12 +144,16 @@ async def test_a_peer_that_says_nothing() -> None:
     async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
         writer.close()
+        await writer.wait_closed()
+        finished.set()
 
+    finished = asyncio.Event()
     async with await asyncio.start_server(mute, "127.0.0.1", 0) as server:
         port: int = server.sockets[0].getsockname()[1]
         with pytest.raises(ConnectionLost, match=r"did not answer within 0\.05 s"):
             async with associate(Remote(host="127.0.0.1", port=port, ae_title="X"), proposal(), answer_s=0.05):
                 raise AssertionError("it was accepted")
+        await finished.wait()
 
 
 async def test_the_caller_s_own_timeout_stays_its_own() -> None:

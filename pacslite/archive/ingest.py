@@ -200,10 +200,22 @@ class Ingest:
             if replaced.path != entry.path:
                 await run(self._workshop.blobs.remove, replaced.path)
             self._workshop.space.free(replaced.size)
-        return self._stored(intake, Outcome.REPLACED)
+        return self._stored(intake, Outcome.REPLACED if replaced else Outcome.STORED)
 
     async def _yield_to(self, intake: Intake, existing: Existing) -> Stored:
-        await self._workshop.threads.run(intake.yield_to, existing)
+        """The same object is there already. Give this one up, unless the other one's file has been lost or cut."""
+        run, index, blobs = self._workshop.threads.run, self._workshop.index, self._workshop.blobs
+        entry = _entry(intake)
+        if entry.path != existing.path and await run(is_sound, blobs, existing):
+            await run(intake.discard)
+            return self._stored(intake, Outcome.IDENTICAL)
+        if not entry.path:
+            entry = await run(intake.place_beside)
+        current = await index.run(lambda writer: writer.restore(entry, lambda other: is_sound(blobs, other)))
+        if current is not None and current.path != entry.path:  # it has been replaced or restored meanwhile
+            return await self._decided(intake, current)
+        if existing.path != entry.path:
+            await run(blobs.quarantine_if_there, existing.path)
         return self._stored(intake, Outcome.IDENTICAL)
 
     def _stored(self, intake: Intake, outcome: Outcome) -> Stored:
@@ -268,6 +280,11 @@ def _addition(entry: Entry) -> Callable[[IndexWriter], Existing | None]:
     if entry.path:
         return lambda writer: writer.add(entry)
     return lambda writer: writer.find(entry.origin.sop_instance_uid)
+
+
+def is_sound(blobs: FilesystemBlobs, existing: Existing) -> bool:
+    """Whether a stored object's file is there in full."""
+    return blobs.size(existing.path) == existing.file_size
 
 
 def _entry(intake: Intake) -> Entry:

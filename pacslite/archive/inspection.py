@@ -12,6 +12,7 @@ Repairs are single transactions of the index, in which the row is looked up once
 
 from __future__ import annotations
 
+import time
 from itertools import islice
 from pathlib import Path
 
@@ -23,11 +24,13 @@ from pacslite.archive.findings import Finding, Problem, Progress, Report
 from pacslite.archive.index.entry import Entry
 from pacslite.archive.index.writer import KEPT_ASIDE, Existing, IndexWriter
 from pacslite.archive.intake import replace_path
-from pacslite.archive.settings import ArchiveSettings
+from pacslite.archive.settings import ArchiveSettings, DuplicatePolicy
 from pacslite.dicom.part10 import NotPart10Error
 from pacslite.errors import DimseError
 
 _BATCH = 500
+_SETTLE_S = 0.5
+"""A replaced file is removed right after the commit that replaced it."""
 
 
 class Inspection:
@@ -55,19 +58,25 @@ class Inspection:
         done = 0
         files = walk(self._folder, BLOBS)
         while batch := list(islice(files, _BATCH)):
-            for path, _ in batch:
+            suspects = [path for path, _ in batch if not self._is_known(path)]
+            if suspects and self._settings.duplicates is DuplicatePolicy.REPLACE:
+                time.sleep(_SETTLE_S)
+            for path in suspects:
                 if finding := self._file(path):
                     yield finding
             done += len(batch)
             yield Progress(phase="files", done=done, fraction=batch[-1][1])
 
-    def _file(self, path: str) -> Finding | None:
+    def _is_known(self, path: str) -> bool:
+        """By the UID in its name, without opening the file."""
         stem = stem_of(path.rpartition("/")[2])
-        if stem is None:
+        uid = uid_of(stem) if stem else None
+        return uid is not None and self._is_at(uid, path)
+
+    def _file(self, path: str) -> Finding | None:
+        """Look again, more closely."""
+        if stem_of(path.rpartition("/")[2]) is None:
             return Finding(problem=Problem.FOREIGN, path=path)
-        uid = uid_of(stem)
-        if uid and self._is_at(uid, path):
-            return None
         if is_in_flight(self._folder, path):
             return None
         try:

@@ -16,7 +16,6 @@ from pacslite.archive.blobs.filesystem import FilesystemBlobs, IncomingBlob
 from pacslite.archive.blobs.paths import blob_path, conflict_path
 from pacslite.archive.identity import Identity, identify
 from pacslite.archive.index.entry import Entry, instance_values, upper_key
-from pacslite.archive.index.writer import Existing
 from pacslite.archive.model import Origin
 from pacslite.archive.settings import ArchiveSettings
 from pacslite.dicom.header import HeaderReader
@@ -121,21 +120,6 @@ class Intake:
         )
         blob.set_aside(place, entry.digest, entry.data_set_offset)
         return self._enter(replace_path(entry, blob.placed or place))
-
-    def yield_to(self, existing: Existing) -> None:
-        """The same object is there already: give this one up, unless the other one's file has been lost."""
-        blob, _ = self._sealed()
-        if blob.placed != existing.path:
-            size = self._blobs.size(existing.path)
-            if size != existing.file_size:
-                if size is not None:
-                    self._blobs.quarantine(existing.path)
-                blob.retract()
-                blob.place(existing.path)
-        if blob.placed == existing.path:
-            self._blobs.sweep((blob.release(),))
-            self.blob = None
-        self.discard()
 
     def release(self) -> str:
         """The file stays. Returns its name in flight, if it has one, to be swept after the row is committed."""

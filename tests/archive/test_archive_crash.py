@@ -112,17 +112,17 @@ async def look_at(folder: Path, scenario: Scenario, *, acknowledged: bool) -> No
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_a_crash_before_any_step_loses_nothing_acknowledged_and_shows_nothing_half(
-    tmp_path: Path, scenario: Scenario
+    quick_path: Path, scenario: Scenario
 ) -> None:
-    template, folder = tmp_path / "template", tmp_path / "data"
+    template, folder = quick_path / "template", quick_path / "data"
     asyncio.run(fill(template, scenario))
     for step in range(MOST_STEPS):
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(template, folder)
-        (tmp_path / "acknowledged").unlink(missing_ok=True)
+        (quick_path / "acknowledged").unlink(missing_ok=True)
         code = run_child(folder, scenario, step)
         assert code in (0, DIED)
-        acknowledged = (tmp_path / "acknowledged").exists()
+        acknowledged = (quick_path / "acknowledged").exists()
         asyncio.run(look_at(folder, scenario, acknowledged=acknowledged))
         if code == 0:
             assert acknowledged

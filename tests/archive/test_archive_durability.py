@@ -57,10 +57,10 @@ async def stored_steps(folder: Path, sample: Sample, **changes: object) -> Steps
 
 
 @pytest.mark.parametrize("size", [100, 20_000])
-async def test_file_then_name_then_row_then_answer(tmp_path: Path, size: int) -> None:
+async def test_file_then_name_then_row_then_answer(quick_path: Path, size: int) -> None:
     """A C-STORE-RSP of Success (ST-02) means: file synced, its directory entry durable, its row committed."""
     sample = Sample(pixels=bytes(size))
-    steps = await stored_steps(tmp_path, sample, spool_bytes=4096, piece_bytes=4096)
+    steps = await stored_steps(quick_path, sample, spool_bytes=4096, piece_bytes=4096)
     link, unlink = steps.at("link", "1.2.3.3.dcm"), steps.at("unlink", "1.2.3.3.dcm")
     written = max(n for n, (call, _) in enumerate(steps.taken) if call.operation == "write")
     sync = next(n for n, (call, _) in enumerate(steps.taken) if call.operation == "sync")
@@ -68,18 +68,18 @@ async def test_file_then_name_then_row_then_answer(tmp_path: Path, size: int) ->
     assert [committed for _, committed in steps.taken] == [False] * unlink + [True] * (len(steps.taken) - unlink)
 
 
-async def test_every_new_directory_is_durable_before_the_row(tmp_path: Path) -> None:
-    steps = await stored_steps(tmp_path, Sample())
+async def test_every_new_directory_is_durable_before_the_row(quick_path: Path) -> None:
+    steps = await stored_steps(quick_path, Sample())
     made = [call.what for call, _ in steps.taken if call.operation == "make_directory" and call.what != "blobs"]
     synced = [call.what for call, committed in steps.taken if call.operation == "sync_directory" and not committed]
     assert len(made) == 3
     assert all(os.path.dirname(path) in synced for path in made)
 
 
-async def test_the_way_to_a_known_series_is_not_synced_again(tmp_path: Path) -> None:
+async def test_the_way_to_a_known_series_is_not_synced_again(quick_path: Path) -> None:
     calls: list[Call] = []
-    disk = WatchedDisk(calls.append, str(tmp_path))
-    async with Archive.open(settings_for(tmp_path), observe=ignore, disk=disk) as archive:
+    disk = WatchedDisk(calls.append, str(quick_path))
+    async with Archive.open(settings_for(quick_path), observe=ignore, disk=disk) as archive:
         await put(archive, Sample())
         before = len(calls)
         await put(archive, Sample(instance="1.2.3.4"))
@@ -87,10 +87,10 @@ async def test_the_way_to_a_known_series_is_not_synced_again(tmp_path: Path) -> 
     assert second == ["create", "write", "link", "sync", "sync_directory", "unlink"]
 
 
-async def test_sending_again_syncs_nothing(tmp_path: Path) -> None:
+async def test_sending_again_syncs_nothing(quick_path: Path) -> None:
     calls: list[Call] = []
     async with Archive.open(
-        settings_for(tmp_path), observe=ignore, disk=WatchedDisk(calls.append, str(tmp_path))
+        settings_for(quick_path), observe=ignore, disk=WatchedDisk(calls.append, str(quick_path))
     ) as archive:
         await put(archive, Sample())
         calls.clear()
@@ -99,10 +99,10 @@ async def test_sending_again_syncs_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("policy", DuplicatePolicy)
-async def test_a_different_duplicate_is_as_durable_as_a_first_object(tmp_path: Path, policy: DuplicatePolicy) -> None:
+async def test_a_different_duplicate_is_as_durable_as_a_first_object(quick_path: Path, policy: DuplicatePolicy) -> None:
     calls: list[Call] = []
     async with Archive.open(
-        settings_for(tmp_path, duplicates=policy), observe=ignore, disk=WatchedDisk(calls.append, str(tmp_path))
+        settings_for(quick_path, duplicates=policy), observe=ignore, disk=WatchedDisk(calls.append, str(quick_path))
     ) as archive:
         await put(archive, Sample())
         calls.clear()
@@ -117,29 +117,29 @@ async def test_a_different_duplicate_is_as_durable_as_a_first_object(tmp_path: P
 @pytest.mark.parametrize("operation", ["create", "write", "link", "sync", "sync_directory", "make_directory"])
 @pytest.mark.parametrize("size", [100, 20_000])
 async def test_a_failing_disk_refuses_the_object_in_words_and_nothing_of_it_is_seen(
-    tmp_path: Path, operation: str, error: int, size: int
+    quick_path: Path, operation: str, error: int, size: int
 ) -> None:
     """ST-01: A700, and the server goes on."""
-    disk = WatchedDisk(failing(operation, error, times=1), str(tmp_path))
+    disk = WatchedDisk(failing(operation, error, times=1), str(quick_path))
     sample = Sample(pixels=bytes(size))
-    settings = settings_for(tmp_path, spool_bytes=4096, piece_bytes=4096)
+    settings = settings_for(quick_path, spool_bytes=4096, piece_bytes=4096)
     async with Archive.open(settings, observe=ignore, disk=disk) as archive:
         with pytest.raises(OutOfResources, match=r"No space|Cannot write"):
             await put(archive, sample)
-        assert visible(tmp_path) == []
-        assert rows(tmp_path, "SELECT count(*) FROM patients") == [(0,)]
+        assert visible(quick_path) == []
+        assert rows(quick_path, "SELECT count(*) FROM patients") == [(0,)]
         assert (await put(archive, sample)).outcome is Outcome.STORED
         assert [finding async for finding in check(archive, digest=True) if isinstance(finding, Finding)] == []
 
 
-async def test_an_index_that_cannot_grow_refuses_the_object(tmp_path: Path) -> None:
-    async with Archive.open(settings_for(tmp_path), observe=ignore) as archive:
+async def test_an_index_that_cannot_grow_refuses_the_object(quick_path: Path) -> None:
+    async with Archive.open(settings_for(quick_path), observe=ignore) as archive:
         await put(archive, Sample())
         large = Sample(instance="1.2.3.4", more=((0x00204000, "LT", "x" * 10_000),))
         await archive.workshop.index.run(lambda writer: limit_pages(writer, 1))
         with pytest.raises(OutOfResources, match="Cannot write the index: database or disk is full"):
             await put(archive, large)
-        assert len(files(tmp_path, "blobs")) == 1
+        assert len(files(quick_path, "blobs")) == 1
         await archive.workshop.index.run(lambda writer: limit_pages(writer, 1 << 30))
         assert (await put(archive, large)).outcome is Outcome.STORED
 
@@ -149,9 +149,9 @@ def limit_pages(writer: IndexWriter, most: int) -> None:
 
 
 @pytest.fixture
-def small_volume(tmp_path: Path) -> Iterator[Path]:
+def small_volume(quick_path: Path) -> Iterator[Path]:
     """A file system of 4 MiB, which only root can mount."""
-    place = tmp_path / "volume"
+    place = quick_path / "volume"
     place.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(place)], check=True)
     try:
@@ -189,26 +189,26 @@ async def test_a_full_volume_refuses_keeps_what_it_has_and_recovers(small_volume
         assert (await put(archive, Sample(instance="1.2.4"))).outcome is Outcome.STORED
 
 
-async def test_the_reserve_is_kept_free_and_refused_before_any_data(tmp_path: Path) -> None:
-    async with Archive.open(settings_for(tmp_path, min_free_bytes=1 << 60), observe=ignore) as archive:
+async def test_the_reserve_is_kept_free_and_refused_before_any_data(quick_path: Path) -> None:
+    async with Archive.open(settings_for(quick_path, min_free_bytes=1 << 60), observe=ignore) as archive:
         with pytest.raises(OutOfResources, match="reserved"):
             async with archive.ingest(Sample().origin):
                 pytest.fail("the data set was asked for")
-    async with Archive.open(settings_for(tmp_path, min_free_percent=100.0), observe=ignore) as archive:
+    async with Archive.open(settings_for(quick_path, min_free_percent=100.0), observe=ignore) as archive:
         with pytest.raises(OutOfResources, match="reserved"):
             await put(archive, Sample())
-    assert visible(tmp_path) == []
+    assert visible(quick_path) == []
 
 
-async def test_the_quota_counts_what_is_stored_and_what_is_coming(tmp_path: Path) -> None:
+async def test_the_quota_counts_what_is_stored_and_what_is_coming(quick_path: Path) -> None:
     size = len(Sample().data_set())
-    async with Archive.open(settings_for(tmp_path, quota_bytes=size * 2), observe=ignore) as archive:
+    async with Archive.open(settings_for(quick_path, quota_bytes=size * 2), observe=ignore) as archive:
         await put(archive, Sample())
         with pytest.raises(OutOfResources, match="Quota"):
             await put(archive, Sample(instance="1.2.3.4", pixels=bytes(2 * size)))
         await put(archive, Sample(instance="1.2.3.4"))
         with pytest.raises(OutOfResources, match="Quota"):
             await put(archive, Sample(instance="1.2.3.5"))
-    async with Archive.open(settings_for(tmp_path, quota_bytes=size * 2), observe=ignore) as archive:
+    async with Archive.open(settings_for(quick_path, quota_bytes=size * 2), observe=ignore) as archive:
         with pytest.raises(OutOfResources, match="Quota"):
             await put(archive, Sample(instance="1.2.3.5"))

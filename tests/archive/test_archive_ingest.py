@@ -23,8 +23,8 @@ HANGING_PROTOCOL = "1.2.840.10008.5.1.4.38.1"
 
 
 @pytest.fixture
-async def archive(tmp_path: Path) -> AsyncIterator[Archive]:
-    async with Archive.open(settings_for(tmp_path / "data"), observe=ignore) as opened:
+async def archive(quick_path: Path) -> AsyncIterator[Archive]:
+    async with Archive.open(settings_for(quick_path / "data"), observe=ignore) as opened:
         yield opened
 
 
@@ -56,8 +56,8 @@ async def test_the_file_is_the_data_set_behind_the_meta_information_of_the_comma
     assert (meta.source_ae, meta.receiving_ae) == ("CT1", "PACSLITE")
 
 
-async def test_every_size_around_the_spool_and_the_pieces_is_stored_byte_for_byte(tmp_path: Path) -> None:
-    settings = settings_for(tmp_path / "data", spool_bytes=4096, piece_bytes=8192)
+async def test_every_size_around_the_spool_and_the_pieces_is_stored_byte_for_byte(quick_path: Path) -> None:
+    settings = settings_for(quick_path / "data", spool_bytes=4096, piece_bytes=8192)
     base = len(Sample(pixels=b"").data_set())
     async with Archive.open(settings, observe=ignore) as archive:
         for number, size in enumerate((4094, 4096, 4098, 8192, 12286, 12288, 12290, 50000)):
@@ -105,9 +105,9 @@ async def test_a_data_set_that_contradicts_its_command_is_refused(
     assert visible(archive.layout.folder) == []
 
 
-async def test_a_contradiction_in_a_large_object_is_told_while_it_arrives(tmp_path: Path) -> None:
+async def test_a_contradiction_in_a_large_object_is_told_while_it_arrives(quick_path: Path) -> None:
     sample = Sample(said_instance="1.9", pixels=bytes(100_000))
-    async with Archive.open(settings_for(tmp_path, spool_bytes=4096, piece_bytes=4096), observe=ignore) as archive:
+    async with Archive.open(settings_for(quick_path, spool_bytes=4096, piece_bytes=4096), observe=ignore) as archive:
         written = 0
 
         async def send() -> None:
@@ -120,7 +120,7 @@ async def test_a_contradiction_in_a_large_object_is_told_while_it_arrives(tmp_pa
         with pytest.raises(DataSetMismatch):
             await send()
         assert written < 50_000
-        assert visible(tmp_path) == []
+        assert visible(quick_path) == []
 
 
 async def test_without_sop_uids_in_the_data_set_those_of_the_command_count(archive: Archive) -> None:
@@ -195,16 +195,16 @@ async def test_uids_from_hell_stay_below_the_data_folder(archive: Archive) -> No
 
 
 @pytest.mark.parametrize("size", [100, 10_000])
-async def test_leaving_without_commit_leaves_nothing(tmp_path: Path, size: int) -> None:
+async def test_leaving_without_commit_leaves_nothing(quick_path: Path, size: int) -> None:
     """UL-26: a half-received C-STORE leaves no file and no index row."""
-    async with Archive.open(settings_for(tmp_path, spool_bytes=4096, piece_bytes=4096), observe=ignore) as archive:
+    async with Archive.open(settings_for(quick_path, spool_bytes=4096, piece_bytes=4096), observe=ignore) as archive:
         async with archive.ingest(Sample().origin) as ingest:
             await ingest.write(Sample(pixels=bytes(size)).data_set())
         with contextlib.suppress(ConnectionError):
             async with archive.ingest(Sample().origin) as ingest:
                 await ingest.write(Sample(pixels=bytes(size)).data_set())
                 raise ConnectionError
-        assert visible(tmp_path) == []
+        assert visible(quick_path) == []
         assert (await archive.stats()).instances == 0
 
 
@@ -236,9 +236,9 @@ async def test_objects_at_once_all_arrive_and_are_counted(archive: Archive) -> N
     assert_counters_exact(archive.layout.folder)
 
 
-async def test_it_is_told_what_was_stored(tmp_path: Path) -> None:
+async def test_it_is_told_what_was_stored(quick_path: Path) -> None:
     facts: list[Fact] = []
-    async with Archive.open(settings_for(tmp_path), observe=facts.append) as archive:
+    async with Archive.open(settings_for(quick_path), observe=facts.append) as archive:
         await put(archive, Sample())
         await put(archive, Sample())
     told = [fact for fact in facts if isinstance(fact, InstanceStored)]
@@ -246,16 +246,16 @@ async def test_it_is_told_what_was_stored(tmp_path: Path) -> None:
     assert all(fact.seconds > 0 and fact.size == len(Sample().data_set()) for fact in told)
 
 
-async def test_nothing_is_left_in_flight_once_the_archive_is_closed(tmp_path: Path) -> None:
-    async with Archive.open(settings_for(tmp_path), observe=ignore) as archive:
+async def test_nothing_is_left_in_flight_once_the_archive_is_closed(quick_path: Path) -> None:
+    async with Archive.open(settings_for(quick_path), observe=ignore) as archive:
         for n in range(30):
             await put(archive, Sample(instance=f"1.2.3.{n}"))
-    assert list((tmp_path / "incoming").iterdir()) == []
+    assert list((quick_path / "incoming").iterdir()) == []
 
 
-async def test_an_object_larger_than_the_limit_is_refused_before_it_is_complete(tmp_path: Path) -> None:
-    async with Archive.open(settings_for(tmp_path, max_object_bytes=5000), observe=ignore) as archive:
+async def test_an_object_larger_than_the_limit_is_refused_before_it_is_complete(quick_path: Path) -> None:
+    async with Archive.open(settings_for(quick_path, max_object_bytes=5000), observe=ignore) as archive:
         with pytest.raises(OutOfResources, match="larger than the limit"):
             await put(archive, Sample(pixels=bytes(6000)), piece=1000)
         await put(archive, Sample(pixels=bytes(1000)))
-        assert len(visible(tmp_path)) == 1
+        assert len(visible(quick_path)) == 1

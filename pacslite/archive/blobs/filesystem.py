@@ -97,6 +97,11 @@ class FilesystemBlobs:
                 return place
         raise AssertionError
 
+    def quarantine_if_there(self, relative: str) -> None:
+        """The same for a file that may have gone already."""
+        with contextlib.suppress(FileNotFoundError):
+            self.quarantine(relative)
+
 
 class IncomingBlob:
     """A file being received. It is visible nowhere until :meth:`place`, and gone after :meth:`discard`."""

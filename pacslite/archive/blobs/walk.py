@@ -47,12 +47,12 @@ def is_in_flight(folder: Path, path: str) -> bool:
         return False
     if status.st_nlink < 2:
         return False
-    for process in os.scandir(folder / INCOMING):
-        if process.is_dir():
-            try:
-                with os.scandir(process.path) as entries:
-                    if any(entry.inode() == status.st_ino for entry in entries):
-                        return True
-            except FileNotFoundError:  # that process has just ended
-                continue
-    return False
+    return any(_holds(process, status.st_ino) for process in (folder / INCOMING).iterdir())
+
+
+def _holds(process: Path, inode: int) -> bool:
+    try:
+        with os.scandir(process) as entries:
+            return any(entry.inode() == inode for entry in entries)
+    except (NotADirectoryError, FileNotFoundError):  # a lock, or a process that has just ended
+        return False

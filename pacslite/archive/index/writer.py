@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from pacslite.archive.blobs.paths import blob_path
@@ -175,6 +175,15 @@ class IndexWriter:
             self.remove(entry.origin.sop_instance_uid)
             self.add(entry)
         return existing
+
+    def restore(self, entry: Entry, is_sound: Callable[[Existing], bool]) -> Existing | None:
+        """Give the object's row this file, unless the one it has is sound, or the row is another object's by now."""
+        existing = self.find(entry.origin.sop_instance_uid)
+        if existing is not None and (not existing.is_same_as(entry) or is_sound(existing)):
+            return existing
+        self.remove(entry.origin.sop_instance_uid)
+        self.add(entry)
+        return None
 
     def remove(self, sop_instance_uid: str) -> bool:
         """Take an object out of the index, and every series, study and patient that has nothing left."""

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from kit.odd import OddObject, odd_objects
+from kit.peers import run
 from kit.rawpeer import association, contexts_for
 from kit.server import RunningServer
-from kit.shipped import DicomObject, decoded_header, shipped_objects
+from kit.shipped import DicomObject, decoded_header, read_meta, shipped_objects
 from kit.store import Store
+from pacslite.dicom.uids import IMPLEMENTATION_CLASS_UID
 from pacslite.dimse.command import CommandSet, Tag
 
 ODD = {odd.object.name: odd for odd in odd_objects()}
@@ -80,6 +82,24 @@ def _with_paths() -> Iterator[OddObject]:
     for name, odd in ODD.items():
         if any(word in name for word in ("traversal", "absolute", "dot")):
             yield odd
+
+
+def test_what_is_stored_are_files_to_other_programs(server: RunningServer, store: Store) -> None:
+    """PS3.10 7.1: whatever the UIDs and the data set are, the file's own part is right."""
+    for odd in ODD.values():
+        send(server.port, odd.object)
+    files = [stored.path for stored in store.files()]
+    ran = run("dcmftest", *files)
+    assert [line for line in ran.output.splitlines() if not line.startswith("yes: ")] == []
+    for path in files:
+        file = path.read_bytes()
+        meta = read_meta(file)
+        group_length = int.from_bytes(meta.elements[0x0000], "little")
+        assert meta.data_set_offset == 128 + 4 + 12 + group_length
+        assert meta.elements[0x0001] == b"\0\1"
+        assert meta.uid(0x0012) == IMPLEMENTATION_CLASS_UID
+        assert list(meta.elements) == sorted(meta.elements)
+        assert all(len(value) % 2 == 0 for value in meta.elements.values())
 
 
 def test_uids_that_differ_in_case_only_are_two_objects(server: RunningServer, store: Store) -> None:

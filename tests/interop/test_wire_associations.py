@@ -34,7 +34,7 @@ from pacslite.ul.codec import encode_pdu
 from pacslite.ul.items import PresentationContext, RoleSelection, UnknownItem
 from pacslite.ul.pdu import Abort, AssociateAC, AssociateRJ, ReleaseRP
 
-ARTIM_S = 0.4
+ARTIM_S = 0.8
 BOTH_CONTEXTS = contexts_for((VERIFICATION, IMPLICIT), (SECONDARY_CAPTURE, EXPLICIT))
 
 

@@ -19,8 +19,8 @@ from kit.wait import eventually
 
 AE_TITLE = "PACSLITE"
 HOST = "127.0.0.1"
-START_S = 20.0
-STOP_S = 20.0
+START_S = 60.0
+STOP_S = 40.0
 _LISTENING = re.compile(r"^  listening on  (.*)\n", re.MULTILINE)
 _PORT = re.compile(r":(\d+)")
 

@@ -14,7 +14,7 @@ import pytest
 
 from kit.holdings import Holdings
 from kit.hostile import RawPeerOver, calling_from
-from kit.message import c_echo_rq, pack_message
+from kit.message import C_ECHO_RQ, NO_DATA_SET, c_echo_rq, command_set, pack_message, ui, us
 from kit.process import open_descriptors, open_sockets, threads
 from kit.rawpeer import (
     EXPLICIT,
@@ -129,7 +129,8 @@ def refusal(server: RunningServer) -> tuple[int, int, int]:
 
 def test_peer_that_never_reads_is_closed_and_others_are_not_affected(server: RunningServer) -> None:
     """DESIGN 6: write stall, here 1 s."""
-    flood = b"".join(pack_message(1, c_echo_rq(), None)) * 500
+    wordy = command_set({0x0002: ui("1." * 2000), 0x0100: us(C_ECHO_RQ), 0x0110: us(1), 0x0800: us(NO_DATA_SET)})
+    flood = b"".join(pack_message(1, wordy, None)) * 50  # the answers repeat what they answer, and soon fill the pipe
     before = server.peak_memory_bytes
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

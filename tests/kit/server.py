@@ -90,11 +90,13 @@ class RunningServer:
         """Start it and wait until it answers a C-ECHO; an AssertionError with its log if it does not."""
         before = len(self.log)
         self._launch()
-        eventually(lambda: self._says_where(before) or self.exit_code is not None, "first lines", within_s=START_S)
-        if self.exit_code is not None:
-            code, self._process = self.exit_code, None
-            raise AssertionError(f"pacslite serve ended with exit code {code}:\n{self.log}")
-        eventually(lambda: is_answering(self.port), "C-ECHO", within_s=START_S)
+        try:
+            eventually(lambda: self._says_where(before) or self.exit_code is not None, "first lines", within_s=START_S)
+            assert self.exit_code is None, f"pacslite serve ended with exit code {self.exit_code}:\n{self.log}"
+            eventually(lambda: is_answering(self.port), "C-ECHO", within_s=START_S)
+        except BaseException:
+            self.kill()
+            raise
 
     def stop(self) -> int:
         """SIGTERM; returns the exit code."""

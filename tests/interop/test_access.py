@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pynetdicom import AE
+from pynetdicom.pdu_primitives import UserIdentityNegotiation
 
 from kit.odd import BIG_ENDIAN, JPEG_BASELINE, SECONDARY_CAPTURE, make
 from kit.peers import Ran, echoscu, storescu
@@ -196,6 +198,29 @@ def test_dm05_storescu_with_user_and_passcode(strict: RunningServer, tmp_path: P
     assert "Service Provider (ACSE Related)" in ran.output, ran.output
     assert "s3cret" not in strict.log
     assert "guess" not in strict.log
+
+
+@pytest.mark.parametrize(
+    ("calling", "secret", "codes"),
+    [("WITHUSER", b"s3cret", None), ("WITHUSER", b"wrong", (1, 2, 1)), ("STRANGER", b"s3cret", (1, 1, 3))],
+)
+def test_pynetdicom_reads_the_codes_of_a_refusal(
+    strict: RunningServer, calling: str, secret: bytes, codes: tuple[int, int, int] | None
+) -> None:
+    ae = AE(ae_title=calling)
+    ae.acse_timeout = ae.network_timeout = 20
+    ae.add_requested_context(VERIFICATION)
+    identity = UserIdentityNegotiation()
+    identity.user_identity_type = 2
+    identity.primary_field, identity.secondary_field = b"ct1", secret
+    association = ae.associate("127.0.0.1", strict.port, ae_title="PACSLITE", ext_neg=[identity])
+    assert association.is_rejected is (codes is not None)
+    if codes is None:
+        assert association.send_c_echo().Status == 0
+        association.release()
+    else:
+        answer = association.acceptor.primitive
+        assert (answer.result, answer.result_source, answer.diagnostic) == codes
 
 
 # --- SOP classes by setting -------------------------------------------------------------------------------------------

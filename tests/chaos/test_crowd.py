@@ -9,6 +9,7 @@ import statistics
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from pathlib import Path
 
 import pytest
 
@@ -80,6 +81,18 @@ def test_connections_that_ask_for_nothing_take_no_association_away(server: Runni
         for _ in range(TOTAL + 20):
             stack.enter_context(RawPeer(server.port))
         assert is_answering(server.port)
+
+
+def test_flood_of_connections_costs_the_oldest_silent_ones_never_an_association(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        server = stack.enter_context(RunningServer(tmp_path / "data", settings={"limits.max_connections": 20}))
+        working = stack.enter_context(RawPeer(server.port))
+        working.associate(VERIFICATION_CONTEXT)
+        silent = [stack.enter_context(RawPeer(server.port)) for _ in range(40)]
+        eventually(silent[0].is_closed, "the oldest silent one closed")
+        assert working.echo() == 0x0000
+        assert is_answering(server.port)
+        assert not silent[-1].is_closed()
 
 
 # --- All at once -----------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,6 +36,7 @@ CT_CONTEXT = contexts_for((CT_IMAGE_STORAGE, EXPLICIT))
 FOUR_GIB = 0xFFFFFFFF
 KIB = 1024
 MIB = 1024 * KIB
+DEFLATED = "1.2.840.10008.1.2.1.99"
 ROOT = "2.25.8888"
 
 
@@ -196,6 +198,23 @@ def test_data_set_of_no_bytes_is_answered(undisturbed: RunningServer) -> None:
     with association(undisturbed.port, CT_CONTEXT) as peer:
         peer.send(pdu(4, pdv(1, c_store_rq(CT_IMAGE_STORAGE, f"{ROOT}.4001"), 3)), pdu(4, pdv(1, b"", LAST)))
         assert peer.read_response().status >> 12 == 0xC
+
+
+@pytest.mark.parametrize("place", ["before the UIDs", "after them"])
+def test_deflate_bomb_is_never_inflated_whole(undisturbed: RunningServer, place: str) -> None:
+    """300 KB on the wire that inflate to 300 MB: kept as they are, or refused where the UIDs are out of reach."""
+    obj = ct(4500 + len(place))
+    packer = zlib.compressobj(level=9, wbits=-zlib.MAX_WBITS)
+    zeros = struct.pack("<HH2sHI", 0x0009, 0x1010, b"OB", 0, 300 * MIB), *[bytes(MIB)] * 300
+    parts = [*zeros, obj.head] if place == "before the UIDs" else [obj.head[:-12], *zeros]
+    bomb = b"".join(map(packer.compress, parts)) + packer.flush()
+    bomb += bytes(len(bomb) % 2)
+    before = undisturbed.peak_memory_bytes
+    with association(undisturbed.port, contexts_for((CT_IMAGE_STORAGE, DEFLATED))) as peer:
+        packing = Packing(data_fragments=(32 * KIB,))
+        status = peer.store(1, CT_IMAGE_STORAGE, obj.sop_instance, bomb, packing=packing).status
+    assert status >> 12 == (0xC if place == "before the UIDs" else 0)
+    assert undisturbed.peak_memory_bytes < before + 16 * MIB
 
 
 def nested(levels: int, *, tag: int, defined: bool) -> bytes:

@@ -93,7 +93,7 @@ def test_what_is_stored_are_files_to_other_programs(server: RunningServer, store
     assert [line for line in ran.output.splitlines() if not line.startswith("yes: ")] == []
     for path in files:
         file = path.read_bytes()
-        meta = read_meta(file)
+        meta = read_meta(file, trusted=True)
         group_length = int.from_bytes(meta.elements[0x0000], "little")
         assert meta.data_set_offset == 128 + 4 + 12 + group_length
         assert meta.elements[0x0001] == b"\0\1"

@@ -87,10 +87,14 @@ def _has_study(sent: DicomObject) -> bool:
 
 
 def test_odd_files_through_send(own_server: RunningServer, tmp_path: Path) -> None:
-    """Of what the server keeps, the command sends all, untouched."""
+    """Of what the server keeps, the command sends all, untouched.
+
+    But for a data set that begins with group 0002: in a file nobody can tell that from a wrong group length.
+    """
     outbox = tmp_path / "outbox"
     outbox.mkdir()
     sent = {f"{odd.object.name}.dcm": odd.object for odd in odd_objects() if odd.kept}
+    del sent["group-2-in-data-set.dcm"]
     for name, one in sent.items():
         (outbox / name).write_bytes(part10(one))
     results = send(own_server, outbox)

@@ -111,6 +111,8 @@ def _encodings() -> Iterator[DicomObject]:
         yield _with(make(name, rest=image), syntax=JPEG_BASELINE)
     # A context promises one syntax and the data set is in another: several modalities do.
     yield make("implicit-in-explicit-context", syntax=EXPLICIT, encoding=IMPLICIT_LITTLE, rest=_pixels(IMPLICIT_LITTLE))
+    yield make("big-endian-in-little-endian-context", syntax=EXPLICIT, encoding=EXPLICIT_BIG)
+    yield make("little-endian-in-big-endian-context", syntax=BIG_ENDIAN, encoding=EXPLICIT_LITTLE)
     yield _with(make("plain-in-deflated-context"), syntax=DEFLATED)
     yield make("explicit-in-implicit-context", syntax=IMPLICIT, encoding=EXPLICIT_LITTLE, rest=_pixels(EXPLICIT_LITTLE))
 
@@ -141,9 +143,18 @@ def _structures() -> Iterator[DicomObject]:
     yield make("hundred-levels-deep", rest=deep)
     many = [little.element(0x00080100, "SH", f"{at}") for at in range(3000)]
     yield make("three-thousand-items-before-the-study", group8=little.sequence(0x00081140, *many))
+    for undefined in (True, False):  # segmentations and presentation states name every image they are about
+        references = [
+            little.element(0x00081150, "UI", SECONDARY_CAPTURE) + little.element(0x00081155, "UI", uid_for(f"{at}", 9))
+            for at in range(5000)
+        ]
+        name = f"five-thousand-references-of-{'undefined' if undefined else 'defined'}-length"
+        yield make(name, group8=little.sequence(0x00081115, *references, undefined=undefined))
     yield make("a-megabyte-before-the-study", group8=little.element(0x00091001, "OB", bytes(900_000)))
     yield make("group-lengths", first=_group_length(8), group18=_group_length(0x18) + _group_length(0x20))
     yield make("command-group-length-in-data-set", first=_group_length(0))
+    # ST-04: illegal there, and it must not be mistaken for the meta information of the stored file.
+    yield make("group-2-in-data-set", first=little.element(0x00020010, "UI", JPEG_BASELINE))
     yield make("trailing-padding", rest=little.element(0xFFFCFFFC, "OB", bytes(512)))
     yield make("trailing-zeros", rest=_pixels(little) + bytes(64))
     yield make("trailing-odd-byte", rest=_pixels(little) + b"\0")
@@ -158,6 +169,7 @@ def _values() -> Iterator[DicomObject]:
     little = EXPLICIT_LITTLE
     yield make("no-patient-name", patient=little.element(0x00100020, "LO", "4711"))
     yield make("no-patient-at-all", patient=b"")
+    yield make("several-patient-ids", patient=little.element(0x00100020, "LO", "1\\2\\3"))
     yield make("empty-patient", patient=little.element(0x00100010, "PN", "") + little.element(0x00100020, "LO", ""))
     yield make("odd-lengths", group8=little.element(0x00080070, "LO", "ABC", pad=False))
     yield make("odd-length-uid", instance=f"{_ROOT}.4.77", group8=b"")

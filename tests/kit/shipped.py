@@ -60,13 +60,16 @@ class Meta:
         return self.elements.get(element, b"").decode("latin-1").strip("\0 ")
 
 
-def read_meta(file: bytes) -> Meta:
-    """File Meta Information read by hand: not by the code under test, nor by a library that corrects what it reads."""
+def read_meta(file: bytes, *, trusted: bool = False) -> Meta:
+    """File Meta Information read by hand: not by the code under test, nor by a library that corrects what it reads.
+
+    Where it is ``trusted`` its group length says where it ends, also if the data set begins with group 0002 again.
+    """
     if file[_PREAMBLE : _PREAMBLE + 4] != b"DICM":
         return Meta(elements={}, data_set_offset=0)
     elements: dict[int, bytes] = {}
-    at = _PREAMBLE + 4
-    while file[at : at + 2] == b"\x02\x00":
+    at, end = _PREAMBLE + 4, len(file)
+    while at < end and file[at : at + 2] == b"\x02\x00":
         element, vr = struct.unpack_from("<H2s", file, at + 2)
         if vr in _LONG_VRS:
             length, value_at = struct.unpack_from("<I", file, at + 8)[0], at + 12
@@ -74,6 +77,8 @@ def read_meta(file: bytes) -> Meta:
             length, value_at = struct.unpack_from("<H", file, at + 6)[0], at + 8
         elements[element] = file[value_at : value_at + length]
         at = value_at + length
+        if trusted and element == 0:
+            end = at + int.from_bytes(elements[element], "little")
     return Meta(elements=elements, data_set_offset=at)
 
 

@@ -113,7 +113,7 @@ class Store:
 def _read(path: Path) -> StoredFile | None:
     try:
         with path.open("rb") as file:
-            meta = read_meta(file.read(4096))
+            meta = read_meta(file.read(4096), trusted=True)
     except FileNotFoundError:
         return None
     return StoredFile(

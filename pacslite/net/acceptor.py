@@ -90,7 +90,8 @@ class Acceptor:
         self._closing = True
         for server in self._servers:
             server.close()
-        self._observe(ShutdownStarted(associations=len(self._connections), grace_s=grace_s))
+        if self._servers:  # otherwise it never came to listening, and there is nothing to stop
+            self._observe(ShutdownStarted(associations=len(self._connections), grace_s=grace_s))
         for association in tuple(self._connections):
             association.finish()
         await self._wait_all_closed(grace_s)

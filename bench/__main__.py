@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import fnmatch
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from bench.durability import Durability
 from bench.measure import median
 from bench.peers import PEERS, Peer, StartError
 from bench.senders import RawSender, SendError
-from bench.workloads import DISK, WORKLOADS, Bench, Run, Workload
+from bench.workloads import DISK, RUNS, WORKLOADS, Bench, Run, Workload
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 DURABILITY: Final = "durability"
@@ -49,7 +50,10 @@ def main() -> int:
     except SendError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
-    session = _run(bench, peers, workloads, arguments)
+    try:
+        session = _run(bench, peers, workloads, arguments)
+    finally:
+        shutil.rmtree(folder / RUNS, ignore_errors=True)
     report.show(session, console)
     print(f"\nEverything measured: {report.save(session, arguments.results)}")
     return 0

@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from bench.measure import removed_afterwards
+from bench.measure import emptied_afterwards
 
 START_S: Final = 30.0
 STOP_S: Final = 15.0
@@ -67,7 +67,7 @@ def running(
     prefix: Sequence[str] = (),
     extra: Sequence[str] = (),
 ) -> Iterator[Server]:
-    """Starts the peer in the new folder `folder`, waits until it `answers` a C-ECHO, and leaves nothing behind."""
+    """Starts the peer in the new folder `folder`, waits until it `answers` a C-ECHO, and leaves only empty files."""
     program = peer.program()
     if program is None:
         raise StartError(f"{peer.name} is not installed")
@@ -78,7 +78,7 @@ def running(
     log = folder / "peer.log"
     data = folder / "peer"
     data.mkdir(parents=True)
-    with removed_afterwards(folder):
+    with emptied_afterwards(folder):
         with log.open("wb") as output:
             process = subprocess.Popen(
                 [*prefix, *peer.command(program, data, port), *extra],

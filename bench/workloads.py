@@ -169,6 +169,9 @@ WORKLOADS: Final = (
     ),
 )
 
+RUNS: Final = "runs"
+"""The folder of what the servers stored; it goes when everything has been measured."""
+
 
 @dataclass(slots=True)
 class Bench:
@@ -181,7 +184,7 @@ class Bench:
     _affordable: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def fresh_folder(self, name: str) -> Path:
-        return self.folder / f"{name}-{next(self._numbers)}"
+        return self.folder / RUNS / f"{name}-{next(self._numbers)}"
 
     def extra(self, peer: Peer) -> Sequence[str]:
         return self.pacslite_options if peer is PACSLITE else ()
@@ -208,7 +211,7 @@ class Bench:
         shape = workload.shapes[0]
         folder = self.fresh_folder(DISK)
         folder.mkdir(parents=True)
-        with measure.removed_afterwards(folder):
+        with measure.emptied_afterwards(folder):
             rate = measure.disk_rate(
                 folder,
                 file_bytes=corpus.template(shape).size,

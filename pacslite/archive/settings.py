@@ -60,4 +60,4 @@ class ArchiveSettings:
 
     busy_timeout_s: float = 60.0
     """How long to wait for another process that is writing the index: the last step of ``fsck --rebuild`` takes
-    about ten seconds for a million objects."""
+    about four seconds for a million objects."""

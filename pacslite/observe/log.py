@@ -69,7 +69,7 @@ class LogObserver:
 
     def _shutdown_started(self, fact: facts.ShutdownStarted) -> None:
         wait = f"; waiting up to {fact.grace_s:g} s for them" if fact.associations else ""
-        self._log(logging.INFO, fact, f"stopping, {fact.associations} associations open{wait}")
+        self._log(logging.INFO, fact, f"stopping, {_counted(fact.associations, 'association')} open{wait}")
 
     def _certificates_reloaded(self, fact: facts.CertificatesReloaded) -> None:
         if fact.error:
@@ -102,12 +102,14 @@ class LogObserver:
         contexts = self._contexts.pop(fact.peer.association, ())
         how = self._text(clean(fact.how))
         if not fact.established:
-            # A port scan or a load balancer's probe; a refused association has had its line.
-            self._log(logging.DEBUG, fact, f"{_who(fact.peer)} {how} after {fact.seconds:.1f} s, never associated")
+            # A port scan or a load balancer's probe; a refused association has had its line. One that spoke, but not
+            # DICOM, may be a modality with a wrong setting.
+            level = logging.WARNING if "unrecognized PDU" in fact.how else logging.DEBUG
+            self._log(level, fact, f"{_who(fact.peer)} {how} after {fact.seconds:.1f} s, never associated")
             return
         message = (
             f"{_who(fact.peer)} {how} after {fact.seconds:.1f} s: {fact.stored} stored, {fact.failed} failed, "
-            f"{fact.operations} operations, {_size(fact.bytes_received)} in, {_size(fact.bytes_sent)} out; "
+            f"{_counted(fact.operations, 'operation')}, {_size(fact.bytes_received)} in, {_size(fact.bytes_sent)} out; "
             f"{_contexts(contexts)}"
         )
         level = logging.INFO if fact.how == "released" and not fact.failed else logging.WARNING
@@ -222,3 +224,7 @@ def _size(size: int) -> str:
         if number < 1000:
             return f"{number:.1f} {unit}"
     return f"{number / 1000:.1f} TB"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -308,7 +308,8 @@ class UpperLayer:
     def _admit(self, pdu_type: int, length: int) -> Disposition:
         event = _EVENTS.get(pdu_type)
         if event is None:
-            raise RemoteProtocolError(f"unrecognized PDU type {pdu_type:02X}H", reason=AbortReason.UNRECOGNIZED_PDU)
+            words = f"unrecognized PDU type {pdu_type:02X}H{_SPOKEN_INSTEAD.get(pdu_type, '')}"
+            raise RemoteProtocolError(words, reason=AbortReason.UNRECOGNIZED_PDU)
         match TRANSITIONS[event, self._state]:
             case Action.DT_2 | Action.AR_6:
                 limit = self._limits.max_pdu_length
@@ -358,6 +359,13 @@ _EVENTS: Mapping[int, Event] = {
     PDUType.RELEASE_RP: Event.RELEASE_RP,
     PDUType.ABORT: Event.ABORT,
 }
+
+
+_SPOKEN_INSTEAD: Mapping[int, str] = {
+    0x16: ": the peer speaks TLS on a plain port",
+    ord("G"): ": the peer speaks HTTP",
+}
+"""What the first byte of another protocol looks like here, for whoever wonders why a modality does not connect."""
 
 
 def _accepted(answers: tuple[PresentationContextAnswer, ...]) -> frozenset[int]:

@@ -148,6 +148,13 @@ def test_a_connection_that_never_associated_is_told_at_debug_only(tell: Tell) ->
     assert "10.1.2.3:50123 [7] silent after 3.2 s, never associated" in tell(silent)[0].human
 
 
+def test_a_caller_that_speaks_another_protocol_is_a_warning(tell: Tell) -> None:
+    how = "aborted: unrecognized PDU type 16H: the peer speaks TLS on a plain port"
+    (line,) = tell(replace(ENDED, established=False, how=how))
+    assert line.level == "WARNING"
+    assert "the peer speaks TLS on a plain port" in line.human
+
+
 def test_a_refused_caller_is_a_warning_with_the_lines_to_add(tell: Tell) -> None:
     advice = 'to let it in, add to the configuration:\n[[peers]]\nae_title = "CT1"'
     fact = AssociationRefused(peer=PEER, result=1, source=1, reason=3, why="nobody may call", advice=advice)

@@ -132,6 +132,30 @@ def test_limit_refuses_with_a700_and_the_association_goes_on(
         assert len(holdings.instances) == len(kept)
 
 
+def test_files_that_cannot_grow_are_refused_and_others_taken(tmp_path: Path) -> None:
+    """What a disk quota does, for objects and then for the index; this one needs no volume of its own."""
+    server = RunningServer(tmp_path / "data", prefix=("prlimit", f"--fsize={3 * MIB // 2}"))
+    with server:
+        large = send(server, objects("1", [1_600_000, 5_000_000]))
+        assert_only_refused_for_room(large)
+        assert large.acknowledged == []
+        known = send(server, objects("2", [20_000] * 5)).acknowledged
+        assert len(known) == 5
+        many = send(server, objects("3", [1000] * 400), window=8)
+        assert_only_refused_for_room(many)
+        assert many.refused
+        known += many.acknowledged
+        holdings = Holdings(server.data)
+        holdings.assert_sound()
+        holdings.assert_holds(known)
+    with RunningServer(tmp_path / "data") as unlimited:
+        known += send(unlimited, iter([obj for obj, _ in many.refused])).acknowledged
+        assert len(known) == 405
+        holdings = Holdings(unlimited.data)
+        holdings.assert_sound()
+        holdings.assert_holds(known)
+
+
 def test_free_space_reserve_refuses_before_the_data_set_is_taken(tmp_path: Path) -> None:
     """The answer comes while the peer has sent no more than the command."""
     (obj,) = objects("1", [50_000])

@@ -17,6 +17,7 @@ from pathlib import Path
 from blake3 import blake3
 
 from kit.storm import StormObject
+from kit.wait import eventually
 
 _ROWS = """
 SELECT sop_instance_uid, coalesce(study_uid, ''), coalesce(series_uid, ''), i.size, data_set_offset, digest
@@ -57,10 +58,12 @@ class Row:
 
 
 class Holdings:
-    """A data folder's content at one moment."""
+    """A data folder's content at one moment, when what was in flight has been tidied up."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        # An object is acknowledged when it is safe; its name under incoming/ goes a little later.
+        eventually(lambda: not in_flight(folder), "nothing in flight")
         with self._index() as index:
             self.instances = {row[0]: Row(*row) for row in index.execute(_ROWS)}
             self.conflicts = {

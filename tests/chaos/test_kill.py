@@ -27,7 +27,7 @@ WINDOW = 8
 IN_FLIGHT = SMALL_ASSOCIATIONS + 3 + WINDOW
 """The most objects that can be on their way at once in :func:`traffic`."""
 POWER_CUTS = 5
-REPLACING_CYCLES = 6
+REPLACING_CYCLES = 7
 
 
 def small(chance: random.Random) -> Iterator[int]:
@@ -133,16 +133,16 @@ def test_replacing_survives_kill_9(tmp_path: Path) -> None:
     try:
         for _ in range(REPLACING_CYCLES):
             server.start()
+            holdings = Holdings(server.data)
+            holdings.assert_sound()
+            assert acknowledged <= holdings.instances.keys()
+            for uid, row in holdings.instances.items():
+                assert row.digest in sent[uid]
             book = asyncio.run(send_until_killed())
             assert book.refused == []
             acknowledged |= {obj.sop_instance for obj in book.acknowledged}
-            with server:
-                holdings = Holdings(server.data)
-                holdings.assert_sound()
-                assert acknowledged <= holdings.instances.keys()
-                for uid, row in holdings.instances.items():
-                    assert row.digest in sent[uid]
-                fsck(server.data, "--digest")
+        with server:
+            fsck(server.data, "--digest")
     finally:
         server.kill()
     assert len(acknowledged) > 30
@@ -171,10 +171,13 @@ def test_acknowledged_objects_survive_a_power_cut(tmp_path: Path) -> None:
     try:
         for cycle in range(POWER_CUTS):
             server.start()
+            holdings = Holdings(server.data)
+            holdings.assert_sound()
+            holdings.assert_holds(known)
             known += asyncio.run(interrupted(server, volume, cycle, known, chance)).acknowledged
             volume.unplug()
             volume.power_on()
-            verify(server, known)
+        verify(server, known)
     finally:
         server.kill()
         volume.remove()

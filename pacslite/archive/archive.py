@@ -58,7 +58,7 @@ class Archive:
             stack.push_async_callback(asyncio.to_thread, index.close)
             threads = FileThreads(settings.file_threads, loop)
             stack.push_async_callback(asyncio.to_thread, threads.close)
-            blobs = FilesystemBlobs(layout, disk or Disk())
+            blobs = FilesystemBlobs(layout, disk or Disk(), direct_bytes=settings.direct_bytes)
             sweeper = _Sweeper(blobs, threads)
             unfinished = _Unfinished()
             stack.push_async_callback(unfinished.wait)

@@ -81,7 +81,7 @@ class Intake:
             )
             if self.blob is None:
                 self.blob = self._blobs.create(place)
-                self.blob.write([self._meta, *pieces])
+                self.blob.write_whole([self._meta, *pieces])
             elif pieces:
                 self.blob.write(pieces)
             is_placed = self.blob.place(place)

@@ -39,6 +39,8 @@ class ArchiveSettings:
 
     spool_bytes: int = MIB
     """An object up to this size is collected in memory and written at once."""
+    direct_bytes: int = 64 * KIB
+    """From this size on, an object that is written at once is written past the page cache; 0 is never."""
     piece_bytes: int = MIB
     """A larger one is written in pieces of this size, one in flight."""
     file_threads: int = 8

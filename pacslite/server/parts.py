@@ -65,6 +65,7 @@ def archive_settings(config: Config) -> ArchiveSettings:
         folder=storage.folder,
         duplicates=storage.duplicates,
         spool_bytes=storage.spool_bytes,
+        direct_bytes=storage.direct_bytes,
         file_threads=storage.file_threads,
         min_free_bytes=storage.min_free_bytes,
         min_free_percent=storage.min_free_percent,

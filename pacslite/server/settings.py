@@ -146,6 +146,12 @@ class StorageSettings(Section):
         description="Bytes of one object that are collected in memory before they are handed to the disk: a smaller "
         "object is written in one go, a larger one in pieces of this size.",
     )
+    direct_bytes: Bytes = Field(
+        64 * KIB,
+        description="Bytes of an object from which on it is written past the page cache, which saves a copy and much "
+        "waiting; objects larger than spool_bytes never are. 0 is never: better where objects are read again at once "
+        "from a slow disk.",
+    )
     file_threads: Annotated[int, Field(ge=1, le=256)] = Field(
         8,
         description="Threads that write and sync files. They mostly wait for the disk: more of them than processors is "

@@ -116,3 +116,25 @@ async def test_the_log_is_copied_into_the_index_while_commits_go_on(index: Group
     await asyncio.to_thread(lambda: None)
     assert log < 16 << 20, "it starts again at its beginning now and then"
     assert len(values(quick_path)) == 4500
+
+
+async def test_what_comes_while_the_log_is_copied_is_not_forgotten(
+    index: GroupCommit, quick_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copying, copied = threading.Event(), threading.Event()
+
+    def slow_copy(*_: object) -> None:
+        copying.set()
+        copied.wait(10)
+
+    monkeypatch.setattr("pacslite.archive.index.commit._checkpoint", slow_copy)
+    await submit(index, 1)
+    await asyncio.to_thread(copying.wait, 10)
+    reply: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+    change = insert(2)
+    assert callable(change)
+    await asyncio.to_thread(index.submit, change, reply)  # finds the lock taken and goes away
+    copied.set()
+    async with asyncio.timeout(10):
+        await reply
+    assert values(quick_path) == [1, 2]

@@ -58,6 +58,10 @@ class WatchedDisk(Disk):
         self._tell("write", self._paths[descriptor])
         super().write(descriptor, buffers)
 
+    def write_past_cache(self, descriptor: int, buffers: Sequence[Buffer]) -> None:
+        self._tell("write", self._paths[descriptor])
+        super().write_past_cache(descriptor, buffers)
+
     def begin_write_back(self, descriptor: int, offset: int, length: int) -> None:
         self._tell("begin_write_back", self._paths[descriptor])
         super().begin_write_back(descriptor, offset, length)

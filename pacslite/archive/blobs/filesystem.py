@@ -32,10 +32,14 @@ _READ_BYTES = 1 << 20
 
 
 class FilesystemBlobs:
-    """The files of one data folder. Paths are relative to it, with ``/``."""
+    """The files of one data folder. Paths are relative to it, with ``/``.
 
-    def __init__(self, layout: Layout, disk: Disk) -> None:
+    Files of ``direct_bytes`` and more that come in one go are written past the page cache; 0 is none.
+    """
+
+    def __init__(self, layout: Layout, disk: Disk, *, direct_bytes: int = 0) -> None:
         self.disk = disk
+        self.direct_bytes = direct_bytes
         self.folder = str(layout.folder)
         self.incoming = str(layout.incoming)
         self.directories = Directories(disk, self.folder)
@@ -119,6 +123,15 @@ class IncomingBlob:
     def write(self, buffers: Sequence[Buffer]) -> None:
         self._store.disk.write(self._descriptor, buffers)
         self.size += sum(map(len, buffers))
+
+    def write_whole(self, buffers: Sequence[Buffer]) -> None:
+        """:meth:`write`, for a file that is complete with it."""
+        size = sum(map(len, buffers))
+        if self._store.direct_bytes and size >= self._store.direct_bytes:
+            self._store.disk.write_past_cache(self._descriptor, buffers)
+            self.size += size
+        else:
+            self.write(buffers)
 
     def begin_write_back(self, length: int) -> None:
         """Start writing out the last ``length`` bytes."""

@@ -1,10 +1,12 @@
-"""Group commit: one thread that applies changes to the index, as many as are waiting in one transaction.
+"""Group commit: changes to the index, as many as are waiting in one transaction.
 
 Theory of operation
 -------------------
-Changes are functions of the :class:`IndexWriter`; any thread may submit them. The thread takes what waits, applies it,
-commits, and then answers all of it with one wake-up of the event loop. What arrives meanwhile waits for the next round:
-under load the groups grow by themselves, alone a change waits for nothing. No timer, nothing to tune.
+Changes are functions of the :class:`IndexWriter`. Whoever submits one puts it into the queue and tries to become the
+leader. The leader takes what waits, applies it, commits, answers all of it with one wake-up of the event loop, and
+looks again; everybody else goes back to work at once, because the leader takes their changes along. What arrives during
+a commit waits for the next: under load the groups grow by themselves, and alone a change waits for nothing, not even
+for another thread to wake up. No timer, nothing to tune.
 
 If anything in a group fails, the whole is rolled back and each change gets a transaction of its own: a bad row fails
 alone. A failing commit (no room, an I/O error) therefore fails everyone in the group, with the disk's own words.
@@ -17,6 +19,7 @@ commit, so a short one by the writer follows; when nothing is to be done, the wr
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
 import queue
 import sqlite3
@@ -34,6 +37,7 @@ T = TypeVar("T")
 _GROUP = 256
 _CHECKPOINT_COMMITS = 1000
 _IDLE_S = 0.5
+_IDLE_LONG_S = 5.0  # while there was nothing to copy when it last looked
 
 # A future is of the type its change returns, which differs from job to job.
 _Job = tuple[Callable[[IndexWriter], object], "asyncio.Future[Any]"]
@@ -41,55 +45,65 @@ _Answer = tuple["asyncio.Future[Any]", object, BaseException | None]
 
 
 class GroupCommit:
-    """The writer's thread. :meth:`close` finishes what was submitted."""
+    """The index's writer and who may use it. :meth:`close` finishes what was submitted."""
 
     def __init__(self, path: Path, *, busy_timeout_s: float, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._waiting: collections.deque[_Job] = collections.deque()
+        self._leading = threading.Lock()
         self._writer = IndexWriter(connect(path, busy_timeout_s=busy_timeout_s))
         self._checkpoints = _Checkpoints(connect(path, busy_timeout_s=busy_timeout_s))
+        self._bell: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="index-writer")
         self._thread.start()
 
     def submit(self, change: Callable[[IndexWriter], T], reply: asyncio.Future[T]) -> None:
-        """Have ``change`` applied; ``reply``, a future of the event loop, gets its result once that is committed."""
-        self._queue.put((change, reply))
+        """From a thread that may wait: have ``change`` applied; ``reply``, a future of the event loop, gets its result
+        once that is committed. The calling thread may find itself committing for others."""
+        self._waiting.append((change, reply))
+        self._lead()
 
     async def run(self, change: Callable[[IndexWriter], T]) -> T:
         """Apply ``change`` and wait for the commit. It happens even if the caller stops waiting."""
         reply: asyncio.Future[T] = self._loop.create_future()
-        self.submit(change, reply)
+        self._waiting.append((change, reply))
+        self._bell.put(True)
         return await asyncio.shield(reply)
 
     def close(self) -> None:
         """Blocks until the last change is committed."""
-        self._queue.put(None)
+        self._bell.put(False)
         self._thread.join()
-        self._checkpoints.close()
-        self._writer.connection.close()
+        with self._leading:
+            self._checkpoints.close()
+            self._writer.connection.close()
 
-    # --- The thread ---
+    # --- Leading ---
+
+    def _lead(self) -> None:
+        """Commit what waits, unless somebody is at it: whoever leads looks again once it has stopped leading."""
+        while self._waiting and self._leading.acquire(blocking=False):
+            try:
+                group = [self._waiting.popleft() for _ in range(min(len(self._waiting), _GROUP))]
+                if group:
+                    self._answer(self._apply(group))
+                    self._checkpoints.committed(self._writer.connection)
+            finally:
+                self._leading.release()
 
     def _run(self) -> None:
-        closing = False
-        while not closing:
-            group: list[_Job] = []
+        """The thread that leads for the event loop, which may not wait, and tidies up when nothing is to be done."""
+        while True:
             try:
-                job = self._queue.get(timeout=_IDLE_S if self._checkpoints.due else None)
+                going_on = self._bell.get(timeout=_IDLE_S if self._checkpoints.due else _IDLE_LONG_S)
             except queue.Empty:
-                self._checkpoints.catch_up(self._writer.connection)
-                continue
-            while True:
-                if job is None:
-                    closing = True
-                    break
-                group.append(job)
-                if len(group) == _GROUP or self._queue.empty():
-                    break
-                job = self._queue.get()
-            if group:
-                self._answer(self._apply(group))
-                self._checkpoints.committed(self._writer.connection)
+                going_on = True
+                with self._leading:
+                    if self._checkpoints.due:
+                        self._checkpoints.catch_up(self._writer.connection)
+            self._lead()  # also for those who found the lock taken while the log was copied
+            if not going_on:
+                return
 
     def _apply(self, group: list[_Job]) -> list[_Answer]:
         writer = self._writer

@@ -55,7 +55,7 @@ class ArchiveSettings:
     """Most data set bytes in the archive, objects kept aside included."""
     max_object_bytes: int | None = None
 
-    header_limit_bytes: int = MIB
+    header_limit_bytes: int = 4 * MIB
     """How far into a data set the header is read for the index."""
     header_max_depth: int = 32
     """How deep sequences are followed while doing so."""

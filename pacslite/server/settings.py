@@ -169,7 +169,7 @@ class LimitSettings(Section):
     max_command_bytes: PDUBytes = Field(64 * KIB, description="Bytes of one command set. Longer: A-ABORT.")
     max_identifier_bytes: PDUBytes = Field(MIB, description="Bytes of one query identifier. Longer: refused (A700).")
     max_header_bytes: PDUBytes = Field(
-        MIB,
+        4 * MIB,
         description="Bytes of an object that are searched for what the index needs. Objects with more before the pixel "
         "data are kept all the same.",
     )

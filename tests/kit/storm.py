@@ -364,8 +364,13 @@ class Book:
         return answer
 
 
-async def storm(port: int, supplies: Sequence[Iterator[StormObject]], book: Book, *, window: int = 1) -> None:
-    """One association for each supply, all at once, each until its supply or its connection ends."""
+async def storm(
+    port: int, supplies: Sequence[Iterator[StormObject]], book: Book, *, window: int = 1, within_s: float = 100.0
+) -> None:
+    """One association for each supply, all at once, each until its supply or its connection ends.
+
+    A :class:`TimeoutError` after ``within_s``: no answer came, and nothing ended.
+    """
 
     async def one(supply: Iterator[StormObject]) -> None:
         try:
@@ -385,7 +390,8 @@ async def storm(port: int, supplies: Sequence[Iterator[StormObject]], book: Book
             await sender.close()
             book.ended.append(sender.ended)
 
-    await asyncio.gather(*map(one, supplies))
+    async with asyncio.timeout(within_s):
+        await asyncio.gather(*map(one, supplies))
 
 
 async def _worker(sender: Sender, supply: Iterator[StormObject], book: Book) -> None:

@@ -118,8 +118,8 @@ class Intake:
             digest=entry.digest,
             transfer_syntax_uid=self.origin.transfer_syntax_uid,
         )
-        blob.set_aside(place, entry.digest, entry.data_set_offset)
-        return self._enter(replace_path(entry, blob.placed or place))
+        offset = blob.set_aside(place, entry.digest, size=entry.size, offset=entry.data_set_offset)
+        return self._enter(replace(replace_path(entry, blob.placed or place), data_set_offset=offset))
 
     def release(self) -> str:
         """The file stays. Returns its name in flight, if it has one, to be swept after the row is committed."""

@@ -170,14 +170,21 @@ class IncomingBlob:
             place = versioned(destination, version)
         raise AssertionError
 
-    def set_aside(self, destination: str, digest: bytes, offset: int) -> None:
-        """Give up its place and be durable under ``conflicts`` instead, where the name tells the content."""
+    def set_aside(self, destination: str, digest: bytes, *, size: int, offset: int) -> int:
+        """Give up its place and be durable under ``conflicts`` instead, where the name tells the content.
+
+        Returns where the data set of ``size`` bytes begins in the file that is there now: in one that was there before,
+        another sender's File Meta Information may be longer or shorter.
+        """
         self.retract()
         if self.place(destination):
-            return
-        if self._store.digest(destination, offset) != digest:  # torn by a crash of long ago, or altered since
-            self._store.quarantine(destination)
-            self.place_beside(destination)
+            return offset
+        there = (self._store.size(destination) or 0) - size
+        if there >= 0 and self._store.digest(destination, there) == digest:
+            return there
+        self._store.quarantine(destination)  # torn by a crash of long ago, or altered since
+        self.place_beside(destination)
+        return offset
 
     def retract(self) -> None:
         """Give up the place it has, if it has one."""

@@ -151,14 +151,15 @@ class _Importer:
         done = self._counts.total() - self._counts["skipped"] - self._counts["warning"]
         self._screen.note(f"{done} of {self._found} objects")
         if self._verbose or outcome in _TOLD:
-            self._screen.line(f"{outcome:11}{path}" + (f": {reason}" if reason else ""))
+            self._screen.line(f"{outcome.replace('_', ' '):11}{path}" + (f": {reason}" if reason else ""))
 
     def _summary(self, seconds: float) -> Iterator[str]:
         if not self._counts.total():
             yield "nothing to store"
             return
         speed = size_words(self._done_bytes / seconds if seconds else 0)
-        yield f"{size_words(self._done_bytes)} of {self._found} objects in {seconds:.2f} s ({speed}/s)"
+        objects = f"{self._found} object{'' if self._found == 1 else 's'}"
+        yield f"{size_words(self._done_bytes)} of {objects} in {seconds:.2f} s ({speed}/s)"
         for outcome, words in _WORDS.items():
             if self._counts[outcome]:
                 yield f"{self._counts[outcome]} {words}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import resource
 import signal
 import ssl
@@ -141,7 +142,8 @@ async def _listen(acceptor: Acceptor, listener: ListenerSettings, context: ssl.S
     try:
         return await acceptor.listen(listener.host, listener.port, context)
     except OSError as error:
-        words = error.strerror or str(error)
+        # asyncio's own text repeats the address in its way; a name that cannot be resolved has no errno of the system.
+        words = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
         raise ConfigurationError(f"cannot listen on {listener.host}:{listener.port}: {words}") from None
 
 

@@ -99,7 +99,7 @@ def test_import_tells_what_fails_and_goes_on(
     ended = pacslite("import", folder, "--data", data, "-j", 1, *NO_RESERVE)
     assert ended.code == Exit.FAILED
     assert f"failed     {folder / 'nameless.dcm'}: no SOP Instance UID (0008,0018)" in ended.lines
-    assert f"kept_aside {folder / 'other-b.dcm'}" in ended.lines
+    assert f"kept aside {folder / 'other-b.dcm'}" in ended.lines
     assert "4 stored, 1 kept aside" in ended.lines[-1]
     assert len(Store(data).files()) == len(objects) + 1
 

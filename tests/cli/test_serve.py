@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import shlex
+import socket
 from pathlib import Path
 
 import pytest
 
+from kit.commandline import RunCommand
+from pacslite.cli.exits import Exit
 from pacslite.cli.serve import first_lines
 from pacslite.net.tls import ClientCertificates, ServerCertificate
 from pacslite.server.application import Listening
@@ -77,3 +80,11 @@ def test_a_title_with_spaces_is_quoted_for_the_shell() -> None:
 )
 def test_they_say_who_may_call(sets: tuple[str, ...], words: str) -> None:
     assert lines(sets=sets)["callers"] == words
+
+
+def test_a_port_in_use_is_told_in_one_line(pacslite: RunCommand, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ended = pacslite("serve", "--data", tmp_path / "data", "--port", port, "--set", "listeners.0.host=127.0.0.1")
+    assert ended.code == Exit.USAGE
+    assert ended.err == f"pacslite: cannot listen on 127.0.0.1:{port}: Address already in use\n"

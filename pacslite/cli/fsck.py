@@ -49,7 +49,7 @@ def fsck(
 
     With --repair, files that the index does not know are adopted, files of no use are moved to quarantine/ or
     conflicts/, rows without a file are dropped, and counters are set right. An index that cannot even be opened is
-    moved to backups/ by --rebuild, which needs the server to be stopped.
+    moved to backups/ by --rebuild; only that needs the server to be stopped.
 
     Exit codes: 0 files and index agree; 1 problems remain, or bytes that were stored are missing or altered.
     """

@@ -1,7 +1,8 @@
 """The archive: objects in, objects and their lists out. It does not know who is asking.
 
 An archive is one data folder (``blobs/layout.py``): files, which are the truth, and an index, which can be rebuilt from
-them. Writing goes through file threads and the index's one writer thread, reading through connections of its own.
+them. Writing goes through file threads and the index's one writer (``index/commit.py``); reading has connections of
+its own.
 """
 
 from __future__ import annotations

@@ -94,13 +94,9 @@ class Inspection:
         return existing is not None and existing.path == path
 
     def _orphan(self, path: str) -> Finding | None:
-        try:
-            entry = examine(self._folder, path, self._settings)
-        except FileNotFoundError:
-            return None
-        except (NotPart10Error, DimseError, OSError) as error:
-            remedy = f"moved to {self._blobs.quarantine(path)}" if self._repair else ""
-            return Finding(problem=Problem.UNREADABLE, path=path, detail=str(error), remedy=remedy)
+        entry = self._examined(path)
+        if entry is None or isinstance(entry, Finding):
+            return entry
         uid = entry.origin.sop_instance_uid
         existing = self._writer.find(uid)
         if existing is None or not self._is_sound(existing):
@@ -112,6 +108,16 @@ class Inspection:
             return Finding(problem=Problem.DUPLICATE, path=path, sop_instance_uid=uid, detail=detail, remedy=remedy)
         remedy = self._set_aside(entry) if self._repair else ""
         return Finding(problem=Problem.CONTRADICTION, path=path, sop_instance_uid=uid, detail=detail, remedy=remedy)
+
+    def _examined(self, path: str) -> Entry | Finding | None:
+        """What the index would keep of the file; None if it is gone."""
+        try:
+            return examine(self._folder, path, self._settings)
+        except FileNotFoundError:
+            return None
+        except (NotPart10Error, DimseError, OSError) as error:
+            remedy = f"moved to {self._blobs.quarantine(path)}" if self._repair else ""
+            return Finding(problem=Problem.UNREADABLE, path=path, detail=str(error), remedy=remedy)
 
     def _is_sound(self, existing: Existing) -> bool:
         return self._blobs.size(existing.path) == existing.file_size
@@ -195,13 +201,9 @@ class Inspection:
         uid = uid_of(path.split("/")[1])
         if (uid and path in self._writer.conflicts_of(uid)) or is_in_flight(self._folder, path):
             return None
-        try:
-            entry = examine(self._folder, path, self._settings)
-        except FileNotFoundError:
-            return None
-        except (NotPart10Error, DimseError, OSError) as error:
-            remedy = f"moved to {self._blobs.quarantine(path)}" if self._repair else ""
-            return Finding(problem=Problem.UNREADABLE, path=path, detail=str(error), remedy=remedy)
+        entry = self._examined(path)
+        if entry is None or isinstance(entry, Finding):
+            return entry
         uid, remedy = entry.origin.sop_instance_uid, ""
         if path in self._writer.conflicts_of(uid):
             return None

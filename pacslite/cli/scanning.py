@@ -20,7 +20,7 @@ from typing import Final
 from pacslite.cli.sending_plan import SendableFile
 from pacslite.dicom import tags
 from pacslite.dicom.header import HeaderReader
-from pacslite.dicom.part10 import FileMeta, NotPart10Error, read_file_meta
+from pacslite.dicom.part10 import PREAMBLE_LENGTH, PREFIX, FileMeta, NotPart10Error, read_file_meta
 from pacslite.dicom.transfer_syntax import transfer_syntax
 from pacslite.dicom.uids import MEDIA_STORAGE_DIRECTORY
 
@@ -29,9 +29,6 @@ HEAD_BYTES: Final = 16 * 1024
 
 _CHUNK: Final = 64  # files that one thread looks at before it hands over
 _CHUNKS_AHEAD: Final = 4
-
-_PREAMBLE_BYTES: Final = 128
-_PREFIX: Final = b"DICM"
 
 
 class Why(Enum):
@@ -109,7 +106,7 @@ def _identify(path: Path, head: bytes, size: int, meta: FileMeta, named: bool) -
     sop_instance_uid = header.uid(tags.SOP_INSTANCE_UID) or meta.sop_instance_uid
     if not (sop_class_uid and sop_instance_uid):
         missing = "SOP Instance UID (0008,0018)" if sop_class_uid else "SOP Class UID (0008,0016)"
-        if head[_PREAMBLE_BYTES : _PREAMBLE_BYTES + len(_PREFIX)] != _PREFIX and not sop_class_uid:
+        if head[PREAMBLE_LENGTH : PREAMBLE_LENGTH + len(PREFIX)] != PREFIX and not sop_class_uid:
             return Skipped(path=path, why=Why.NOT_DICOM, reason=f"no DICM prefix and no {missing}", named=named)
         return _broken(path, f"no {missing}", named)
     if size <= meta.data_set_offset:

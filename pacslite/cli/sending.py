@@ -31,6 +31,7 @@ from pacslite.errors import AssociationAborted, AssociationError
 from pacslite.net.requestor import Proposal, Remote, Requested, associate
 from pacslite.services.storage import store
 from pacslite.ul.items import UserIdentity
+from pacslite.ul.pdu import ABORT_BY_USER
 
 MOST_WAITING_FILES: Final = 4096
 """Files that wait to be sent; then looking for more of them pauses."""
@@ -264,7 +265,7 @@ class Sender:
             # Half of the message is on its way and cannot be taken back: the association has to go with it.
             self._moved(-moved)
             lane.answers += 1
-            lane.lost = AssociationAborted(f"{file.path} could not be read to its end", source=0)
+            lane.lost = AssociationAborted(f"{file.path} could not be read to its end", source=ABORT_BY_USER)
             self._fail(file, f"cannot be read: {error.strerror or error}")
         except AssociationError as error:
             self._moved(-moved)

@@ -9,6 +9,7 @@ from enum import IntEnum
 from typing import Final
 
 from pacslite.errors import RemoteProtocolError
+from pacslite.ul.pdu import AbortReason
 
 Value = int | str | tuple[int, ...]
 """A command element's value: US as int, UI, AE and LO as str, AT as a tuple of tags."""
@@ -167,18 +168,27 @@ def decode_command(data: bytes) -> CommandSet:
     position, end = 0, len(data)
     while position < end:
         if end - position < 8:
-            raise RemoteProtocolError(f"command set ends inside an element header at byte {position}", reason=6)
+            raise RemoteProtocolError(
+                f"command set ends inside an element header at byte {position}", reason=AbortReason.INVALID_PARAMETER
+            )
         group, element, length = _ELEMENT.unpack_from(data, position)
         position += 8
         if group != 0:
-            raise RemoteProtocolError(f"element ({group:04X},{element:04X}) in a command set", reason=6)
+            raise RemoteProtocolError(
+                f"element ({group:04X},{element:04X}) in a command set", reason=AbortReason.INVALID_PARAMETER
+            )
         if length > end - position:
-            raise RemoteProtocolError(f"command element (0000,{element:04X}) is longer than the command set", reason=6)
+            raise RemoteProtocolError(
+                f"command element (0000,{element:04X}) is longer than the command set",
+                reason=AbortReason.INVALID_PARAMETER,
+            )
         value = data[position : position + length]
         position += length
         if element in _US:
             if length < 2:
-                raise RemoteProtocolError(f"command element (0000,{element:04X}) has no value", reason=6)
+                raise RemoteProtocolError(
+                    f"command element (0000,{element:04X}) has no value", reason=AbortReason.INVALID_PARAMETER
+                )
             elements[element] = _US_VALUE.unpack_from(value)[0]
         elif element in _UI:
             elements[element] = value.rstrip(b"\0 ").decode("latin-1")
@@ -199,11 +209,13 @@ def _check_answerable(elements: Mapping[int, Value]) -> None:
     """What has no Command Field, or no Message ID to answer to, cannot be answered but by an abort."""
     field = elements.get(Tag.COMMAND_FIELD)
     if not isinstance(field, int):
-        raise RemoteProtocolError("command set without Command Field (0000,0100)", reason=6)
+        raise RemoteProtocolError("command set without Command Field (0000,0100)", reason=AbortReason.INVALID_PARAMETER)
     names_another = field & RESPONSE_BIT or field == CommandField.C_CANCEL_RQ
     needed = Tag.MESSAGE_ID_BEING_RESPONDED_TO if names_another else Tag.MESSAGE_ID
     if needed not in elements:
-        raise RemoteProtocolError(f"command set without {needed.name.replace('_', ' ').title()}", reason=6)
+        raise RemoteProtocolError(
+            f"command set without {needed.name.replace('_', ' ').title()}", reason=AbortReason.INVALID_PARAMETER
+        )
 
 
 def encode_command(elements: Mapping[int, Value]) -> bytes:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from pacslite.dimse.command import CommandSet, decode_command
 from pacslite.errors import RemoteProtocolError
+from pacslite.ul.pdu import AbortReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +60,15 @@ class MessageReader:
             self._context_id = context_id
         elif self._context_id != context_id:
             raise RemoteProtocolError(
-                f"presentation context changed from {self._context_id} to {context_id} inside a message", reason=6
+                f"presentation context changed from {self._context_id} to {context_id} inside a message",
+                reason=AbortReason.INVALID_PARAMETER,
             )
         if is_command:
             return self._receive_command(context_id, data, last)
         if not self._in_data_set:
-            raise RemoteProtocolError("data set fragment where a command was expected", reason=6)
+            raise RemoteProtocolError(
+                "data set fragment where a command was expected", reason=AbortReason.INVALID_PARAMETER
+            )
         if last:
             self._in_data_set = False
             self._context_id = None
@@ -72,9 +76,13 @@ class MessageReader:
 
     def _receive_command(self, context_id: int, data: bytes | memoryview, last: bool) -> CommandReceived | None:
         if self._in_data_set:
-            raise RemoteProtocolError("command fragment where a data set was expected", reason=6)
+            raise RemoteProtocolError(
+                "command fragment where a data set was expected", reason=AbortReason.INVALID_PARAMETER
+            )
         if len(self._command) + len(data) > self._max_command_length:
-            raise RemoteProtocolError(f"command set longer than {self._max_command_length} bytes", reason=6)
+            raise RemoteProtocolError(
+                f"command set longer than {self._max_command_length} bytes", reason=AbortReason.INVALID_PARAMETER
+            )
         if not last:
             self._command += data
             return None

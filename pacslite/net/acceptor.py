@@ -154,10 +154,7 @@ class Acceptor:
             return
         answer = negotiate(rq, self._policy(admission))
         if isinstance(answer, AssociateRJ):
-            refusal = Refusal(
-                result=answer.result, source=answer.source, reason=answer.reason, why=answer.description, advice=""
-            )
-            self._refuse(association, refusal)
+            self._refuse(association, Refusal(rj=answer, why=answer.description))
             return
         self._accept(association, rq, answer)
 
@@ -230,13 +227,14 @@ class Acceptor:
         )
 
     def _refuse(self, association: Association, refusal: Refusal) -> None:
-        association.reject(AssociateRJ(result=refusal.result, source=refusal.source, reason=refusal.reason))
+        rj = refusal.rj
+        association.reject(rj)
         self._observe(
             AssociationRefused(
                 peer=association.peer,
-                result=refusal.result,
-                source=refusal.source,
-                reason=refusal.reason,
+                result=rj.result,
+                source=rj.source,
+                reason=rj.reason,
                 why=refusal.why,
                 advice=refusal.advice,
             )
@@ -265,5 +263,4 @@ class Acceptor:
 
 
 def _local_limit(why: str, advice: str) -> Refusal:
-    rj = Rejection.LOCAL_LIMIT_EXCEEDED.rj
-    return Refusal(result=rj.result, source=rj.source, reason=rj.reason, why=why, advice=advice)
+    return Refusal(rj=Rejection.LOCAL_LIMIT_EXCEEDED.rj, why=why, advice=advice)

@@ -17,18 +17,11 @@ from enum import StrEnum
 
 from pacslite.dimse.permission import EVERYTHING, Permission
 from pacslite.ul.items import UserIdentity, UserIdentityType
+from pacslite.ul.negotiation import Rejection
+from pacslite.ul.pdu import AssociateRJ
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-PERMANENT = 1
-"""A-ASSOCIATE-RJ result (PS3.8 Table 9-21): trying again will not help; somebody has to change a setting."""
-
-# A-ASSOCIATE-RJ source and reason (PS3.8 Table 9-21).
-NO_REASON = (1, 1)
-CALLING_AE_NOT_RECOGNIZED = (1, 3)
-CALLED_AE_NOT_RECOGNIZED = (1, 7)
-USER_IDENTITY_REFUSED = (2, 1)  # the provider (ACSE) refuses, not the user: PS3.7 D.3.3.7.3
 
 
 class UnknownCallers(StrEnum):
@@ -66,13 +59,11 @@ class Admission:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """The caller is sent A-ASSOCIATE-RJ with these codes; ``why`` and ``advice`` are for our administrator only."""
+    """The caller is sent ``rj``; ``why`` and ``advice`` are for our administrator only."""
 
-    source: int
-    reason: int
+    rj: AssociateRJ
     why: str
-    advice: str
-    result: int = PERMANENT
+    advice: str = ""
 
 
 class AccessPolicy:
@@ -104,7 +95,9 @@ class AccessPolicy:
         if not called_ae or (self._check_called_ae and called_ae not in self._ae_titles):
             return self._refuse_called(called_ae)
         if not calling_ae:
-            return _refuse(CALLING_AE_NOT_RECOGNIZED, "the calling AE title is empty", "set an AE title on the caller")
+            return _refuse(
+                Rejection.CALLING_AE_NOT_RECOGNIZED, "the calling AE title is empty", "set an AE title on the caller"
+            )
         origin = _parse_address(address)
         for peer in self._peers.get(calling_ae, ()):
             if origin is not None and any(origin in network for network in peer.networks):
@@ -118,12 +111,12 @@ class AccessPolicy:
     def _refuse_called(self, called_ae: str) -> Refusal:
         if not called_ae:
             return _refuse(
-                CALLED_AE_NOT_RECOGNIZED,
+                Rejection.CALLED_AE_NOT_RECOGNIZED,
                 "the called AE title is empty",
                 f'set the called AE title to "{self._ae_titles[0]}" on the caller',
             )
         return _refuse(
-            CALLED_AE_NOT_RECOGNIZED,
+            Rejection.CALLED_AE_NOT_RECOGNIZED,
             f"the called AE title {_quote(called_ae)} is not ours",
             f'set it to "{self._ae_titles[0]}" on the caller, or add {_quote(called_ae)} to server.ae_title_aliases, '
             "or set server.check_called_ae = false",
@@ -134,7 +127,7 @@ class AccessPolicy:
         if namesakes:
             places = ", ".join(str(network) for peer in namesakes for network in peer.networks) or "nowhere"
             return _refuse(
-                CALLING_AE_NOT_RECOGNIZED,
+                Rejection.CALLING_AE_NOT_RECOGNIZED,
                 f"{_quote(calling_ae)} is a peer, but it may call from {places} and not from {address}",
                 f'if the caller moved, set address = "{address}" for it in [[peers]]',
             )
@@ -143,14 +136,16 @@ class AccessPolicy:
             if known.casefold() == calling_ae.casefold():
                 why += f'; there is a peer "{known}", but upper and lower case differ'
         return _refuse(
-            CALLING_AE_NOT_RECOGNIZED, why, f"to let it in, add to the configuration:\n{_lines(calling_ae, address)}"
+            Rejection.CALLING_AE_NOT_RECOGNIZED,
+            why,
+            f"to let it in, add to the configuration:\n{_lines(calling_ae, address)}",
         )
 
 
 def _admit_known(peer: KnownPeer, *, tls: bool, identity: UserIdentity | None) -> Admission | Refusal:
     if peer.tls and not tls:
         return _refuse(
-            NO_REASON,
+            Rejection.NO_REASON,
             f'peer "{peer.ae_title}" must call over TLS and did not',
             "let it call the TLS port, or set tls = false for it in [[peers]]",
         )
@@ -159,7 +154,7 @@ def _admit_known(peer: KnownPeer, *, tls: bool, identity: UserIdentity | None) -
     problem = _identity_problem(peer, identity)
     if problem:
         return _refuse(
-            USER_IDENTITY_REFUSED,
+            Rejection.USER_IDENTITY_REFUSED,
             f'peer "{peer.ae_title}" {problem}',
             "set the user name and passcode of [[peers]] on the caller, or remove user and passcode from [[peers]]",
         )
@@ -179,9 +174,8 @@ def _identity_problem(peer: KnownPeer, identity: UserIdentity | None) -> str:
     return "" if right_user and right_passcode else "presented a wrong user name or passcode"
 
 
-def _refuse(codes: tuple[int, int], why: str, advice: str) -> Refusal:
-    source, reason = codes
-    return Refusal(source=source, reason=reason, why=why, advice=advice)
+def _refuse(rejection: Rejection, why: str, advice: str) -> Refusal:
+    return Refusal(rj=rejection.rj, why=why, advice=advice)
 
 
 def _lines(calling_ae: str, address: str) -> str:

@@ -36,7 +36,7 @@ from pacslite.ul.connection import (
     Role,
     UpperLayerEvent,
 )
-from pacslite.ul.pdu import AssociateAC, AssociateRJ, AssociateRQ
+from pacslite.ul.pdu import ABORT_BY_USER, AbortReason, AssociateAC, AssociateRJ, AssociateRQ
 
 Perform = Callable[["Association", Request], Awaitable[None]]
 
@@ -180,9 +180,6 @@ class Association:
             await self._released.wait()
         await self._closed.wait()
 
-    async def wait_closed(self) -> None:
-        await self._closed.wait()
-
     def finish(self) -> None:
         """The server stops: end now if nothing is running, else after the last answer."""
         self._draining = True
@@ -259,7 +256,10 @@ class Association:
     def _receive_command(self, context_id: int, command: CommandSet) -> None:
         context = self.contexts.get(context_id)
         if context is None:
-            raise RemoteProtocolError(f"message on presentation context {context_id}, which was not accepted", reason=6)
+            raise RemoteProtocolError(
+                f"message on presentation context {context_id}, which was not accepted",
+                reason=AbortReason.INVALID_PARAMETER,
+            )
         self._incoming = IncomingDataSet(self._budget) if command.has_data_set else None
         if command.is_response:
             self._receive_response(command)
@@ -273,7 +273,9 @@ class Association:
     def _receive_response(self, command: CommandSet) -> None:
         queue = self._invoked.get(command.responds_to)
         if queue is None:
-            raise RemoteProtocolError(f"response to message {command.responds_to}, which was not sent", reason=2)
+            raise RemoteProtocolError(
+                f"response to message {command.responds_to}, which was not sent", reason=AbortReason.UNEXPECTED_PDU
+            )
         queue.put_nowait(IncomingResponse(command, self._incoming))
 
     def _cancel(self, message_id: int) -> None:
@@ -283,7 +285,9 @@ class Association:
 
     def _start(self, context: Context, command: CommandSet) -> None:
         if self._perform is None:
-            raise RemoteProtocolError(f"{command.name} from a peer that may only answer", reason=2)
+            raise RemoteProtocolError(
+                f"{command.name} from a peer that may only answer", reason=AbortReason.UNEXPECTED_PDU
+            )
         cancellation = Cancellation()
         request = Request(
             peer=self.peer, context=context, command=command, data_set=self._incoming, cancellation=cancellation
@@ -359,7 +363,7 @@ class Association:
                 try:
                     await self._send_pieces(context_id, data_set)
                 except BaseException:  # half a message cannot be taken back, and nothing may follow it
-                    self.protocol.abort("a message was broken off", source=0)
+                    self.protocol.abort("a message was broken off", source=ABORT_BY_USER)
                     raise
             self.protocol.transmit()
             await self.protocol.drain()

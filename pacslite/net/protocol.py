@@ -18,6 +18,7 @@ from pacslite.errors import AssociationError, ConnectionLost, RemoteProtocolErro
 from pacslite.net.limits import ConnectionLimits
 from pacslite.net.transport import acknowledge_at_once, borrow_socket
 from pacslite.ul.connection import Limits, Role, UpperLayer, UpperLayerEvent
+from pacslite.ul.pdu import ABORT_BY_PROVIDER
 
 _JOIN_BELOW_BYTES = 64 * 1024
 """Writes below this leave as one buffer: one segment, one system call."""
@@ -136,14 +137,14 @@ class AssociationProtocol(asyncio.Protocol):
         if self.is_open and self._transport is not None:
             self._transport.resume_reading()
 
-    def abort(self, why: str, *, source: int = 2, reason: int = 0) -> None:
+    def abort(self, why: str, *, source: int = ABORT_BY_PROVIDER, reason: int = 0) -> None:
         """Send A-ABORT (or nothing, where no association exists) and see the connection closed."""
         self.closed_because = self.closed_because or why
         now = self._loop.time()
         self.upper_layer.abort(now, source=source, reason=reason)
         self._settle(now)
 
-    def hang_up(self, why: str, *, source: int = 2) -> None:
+    def hang_up(self, why: str, *, source: int = ABORT_BY_PROVIDER) -> None:
         """Send A-ABORT and close, without leaving that to the peer (PS3.8 9.1.4 would wait): there is no time left."""
         self.abort(why, source=source)
         if self._transport is not None:
@@ -169,7 +170,7 @@ class AssociationProtocol(asyncio.Protocol):
                 self._user.received(event)
         except RemoteProtocolError as error:
             self.closed_because = self.closed_because or str(error)
-            self.upper_layer.abort(self._loop.time(), source=2, reason=error.reason)
+            self.upper_layer.abort(self._loop.time(), source=ABORT_BY_PROVIDER, reason=error.reason)
 
     def _write(self) -> None:
         pieces = self.upper_layer.data_to_send()

@@ -16,7 +16,7 @@ from pacslite.net.association import Association, Perform
 from pacslite.net.limits import ConnectionLimits
 from pacslite.ul.connection import Role
 from pacslite.ul.items import AsyncOperationsWindow, PresentationContext, RoleSelection, UserIdentity, UserInformation
-from pacslite.ul.pdu import AssociateAC, AssociateRQ, ae_title_field
+from pacslite.ul.pdu import ABORT_BY_USER, AssociateAC, AssociateRQ, ae_title_field
 
 _numbers = itertools.count(1)
 
@@ -81,7 +81,7 @@ async def associate(
             await association.release()
     finally:
         if association.protocol.is_open:
-            association.protocol.hang_up("association left", source=0)
+            association.protocol.hang_up("association left", source=ABORT_BY_USER)
 
 
 async def _connect(association: Association, remote: Remote, connect_s: float) -> None:

@@ -79,10 +79,6 @@ class AssociateRJ:
     reason: int
 
     @property
-    def permanent(self) -> bool:
-        return self.result == 1
-
-    @property
     def description(self) -> str:
         """The three codes in words."""
         result = _REJECT_RESULTS.get(self.result, f"result {self.result}")

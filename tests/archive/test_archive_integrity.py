@@ -20,7 +20,6 @@ from pacslite.errors import StoreInUseError
 from pacslite.facts import ignore
 
 ONE = Sample()
-FIRST = "blobs/{}/1.2.3.1/1.2.3.2/1.2.3.3.dcm"
 KEPT = (
     "SELECT sop_instance_uid, sop_class_uid, transfer_syntax_uid, i.size, data_set_offset, digest, path, calling_ae,"
     " called_ae, instance_number, rows, character_set, series_uid, modality, s.instances, s.bytes, study_uid,"

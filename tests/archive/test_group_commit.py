@@ -1,4 +1,4 @@
-"""The index's writer thread: everybody is answered after the commit, and a bad change fails alone."""
+"""The index's one writer: everybody is answered after the commit, and a bad change fails alone."""
 
 from __future__ import annotations
 

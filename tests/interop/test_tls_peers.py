@@ -23,7 +23,6 @@ from kit.tls import Authority, KeyPair
 from kit.wait import eventually
 
 NONE, OPTIONAL, REQUIRED = range(3)
-SIGNED_BY_US = "signed-by-us"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,20 +10,6 @@ from dataclasses import dataclass
 
 from pacslite.archive.blobs.disk import Buffer, Disk
 
-OPERATIONS = (
-    "create",
-    "write",
-    "begin_write_back",
-    "sync",
-    "close",
-    "link",
-    "rename",
-    "unlink",
-    "make_directory",
-    "open_directory",
-    "sync_directory",
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Call:

@@ -55,7 +55,7 @@ def refused(answer: Admission | Refusal) -> Refusal:
 
 def codes(answer: Admission | Refusal) -> tuple[int, int, int]:
     refusal = refused(answer)
-    return refusal.result, refusal.source, refusal.reason
+    return refusal.rj.result, refusal.rj.source, refusal.rj.reason
 
 
 def test_a_known_peer_gets_its_own_permissions() -> None:
@@ -107,7 +107,7 @@ def test_an_ae_title_with_odd_bytes_stays_one_quoted_word() -> None:
 
 def test_the_right_title_from_the_wrong_address_is_an_unknown_caller() -> None:
     refusal = refused(ask(known_peer(), address="10.1.2.4"))
-    assert (refusal.result, refusal.source, refusal.reason) == (1, 1, 3)
+    assert codes(refusal) == (1, 1, 3)
     assert refusal.why == '"CT1" is a peer, but it may call from 10.1.2.3/32 and not from 10.1.2.4'
     assert 'address = "10.1.2.4"' in refusal.advice
 

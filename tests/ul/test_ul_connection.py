@@ -47,7 +47,6 @@ from ul.samples import (
 from ul.strategies import acceptances, p_datas, requests
 
 LATER = NOW + 5
-BY_PROVIDER = "0700 00000004 0000 02"
 
 
 def fragments(upper_layer: UpperLayer) -> list[tuple[int, bool, bool, bytes]]:

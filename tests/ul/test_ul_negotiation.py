@@ -92,7 +92,6 @@ def test_ul_07_ul_08_rejections_have_the_codes_of_the_standard() -> None:
     }
     for rejection in Rejection:
         assert encode_pdu(rejection.rj)[-3:] == bytes(rejection.value)
-        assert rejection.rj.permanent == (rejection.value[0] == 1)
 
 
 def test_ul_15_no_acceptable_context_is_no_reason_to_reject() -> None:

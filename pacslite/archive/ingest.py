@@ -103,8 +103,8 @@ class Ingest:
     async def commit(self) -> Stored:
         """Make the object durable and visible. Raises DataSetMismatch, CannotUnderstand or OutOfResources."""
         await self._written()
-        self._sealed = True
         intake = self._open()
+        self._sealed = True
         decision: asyncio.Future[Existing | None] = asyncio.get_running_loop().create_future()
         self._workshop.threads.start(_seal, self._workshop, intake, self._spool.take(), decision)
         try:
@@ -185,8 +185,8 @@ class Ingest:
         if self._workshop.settings.duplicates is DuplicatePolicy.REPLACE:
             return await self._take_over(intake)
         aside = await run(intake.set_aside)
-        await index.run(lambda writer: writer.keep_aside(aside, reason=KEPT_ASIDE))
-        return self._stored(intake, Outcome.KEPT_ASIDE)
+        is_new = await index.run(lambda writer: writer.keep_aside(aside, reason=KEPT_ASIDE))
+        return self._stored(intake, Outcome.KEPT_ASIDE, takes_room=is_new)
 
     async def _take_over(self, intake: Intake) -> Stored:
         run, index = self._workshop.threads.run, self._workshop.index
@@ -218,12 +218,12 @@ class Ingest:
             await run(blobs.quarantine_if_there, existing.path)
         return self._stored(intake, Outcome.IDENTICAL)
 
-    def _stored(self, intake: Intake, outcome: Outcome) -> Stored:
+    def _stored(self, intake: Intake, outcome: Outcome, *, takes_room: bool = True) -> Stored:
         entry, identity, origin = _entry(intake), intake.identity, self._origin
         assert identity is not None
         if name := intake.release():
             self._workshop.sweep(name)
-        self._workshop.space.settle(self._size, stored=outcome is not Outcome.IDENTICAL)
+        self._workshop.space.settle(self._size, stored=takes_room and outcome is not Outcome.IDENTICAL)
         self._workshop.observe(
             InstanceStored(
                 sop_class=origin.sop_class_uid,

@@ -69,6 +69,7 @@ class Acceptor:
         self._servers: list[asyncio.Server] = []
         self._connections: dict[Association, None] = {}
         self._associated: Counter[str] = Counter()
+        self._outliving: set[asyncio.Task[None]] = set()
         self._numbers = itertools.count(1)
         self._all_closed = asyncio.Event()
         self._closing = False
@@ -99,6 +100,10 @@ class Acceptor:
             association.protocol.hang_up("server stopped")
             association.protocol.cut("server stopped")
         await self._wait_all_closed(1.0)
+        for task in tuple(self._outliving):  # nobody waits for their answers, but they still use what is closed next
+            task.cancel()
+        if self._outliving:
+            await asyncio.wait(self._outliving)
 
     async def _wait_all_closed(self, timeout_s: float) -> None:
         if not self._connections:
@@ -130,7 +135,8 @@ class Acceptor:
     def _remember(self, association: Association) -> None:
         """A flood of connections costs the oldest silent one its place, never an associated peer."""
         if len(self._connections) >= self._limits.max_connections:
-            silent = next((one for one in self._connections if one.established_at is None), None)
+            waiting = (one for one in self._connections if one.established_at is None and one.protocol.is_open)
+            silent = next(waiting, None)
             (silent or association).protocol.cut(f"{self._limits.max_connections} connections are open")
         self._connections[association] = None
 
@@ -243,7 +249,10 @@ class Acceptor:
     def _forget(self, association: Association) -> None:
         self._connections.pop(association, None)
         if association.established_at is not None:
-            self._associated[association.peer.address] -= 1
+            self._associated -= Counter((association.peer.address,))  # drops the address with its last association
+        for task in association.running:
+            self._outliving.add(task)
+            task.add_done_callback(self._outliving.discard)
         if not self._connections:
             self._all_closed.set()
         protocol, totals = association.protocol, association.totals

@@ -144,6 +144,11 @@ class Association:
         """Whether an operation of the peer's has not had its final answer."""
         return bool(self._operations)
 
+    @property
+    def running(self) -> list[asyncio.Task[None]]:
+        """What performs the peer's operations; it may outlive the connection."""
+        return [operation.task for operation in self._operations.values() if operation.task is not None]
+
     def name_peer(self, *, calling_ae: str, called_ae: str) -> None:
         self.peer = replace(self.peer, calling_ae=calling_ae, called_ae=called_ae)
 
@@ -218,6 +223,9 @@ class Association:
                 self.how_it_ended = "rejected"
                 self._settle_answer(rj)
             case ReleaseRequested():
+                if any(operation.awaits_peer for operation in self._operations.values()):
+                    # Nothing may follow a release, so the rest never comes, and no timer runs for it in Sta8.
+                    raise RemoteProtocolError("release inside a data set", reason=2)
                 self.how_it_ended = "released"
                 self._release_wanted = True
                 self._answer_release()

@@ -54,6 +54,7 @@ class AssociationProtocol(asyncio.Protocol):
         self._shortest_s = min(limits.artim_s, limits.idle_s, limits.write_stall_s)
         self._active_at = self._loop.time()
         self._stalled_at: float | None = None
+        self._seen_closing_at: float | None = None
         self._writable = asyncio.Event()
         self._writable.set()
         self.upper_layer: UpperLayer
@@ -185,6 +186,8 @@ class AssociationProtocol(asyncio.Protocol):
 
     def _deadlines(self) -> list[tuple[float, Callable[[float], None]]]:
         deadlines: list[tuple[float, Callable[[float], None]]] = []
+        if not self.is_open:
+            return deadlines
         if self.upper_layer.deadline is not None:
             deadlines.append((self.upper_layer.deadline, self._artim_expired))
         if self._stalled_at is not None:
@@ -206,8 +209,18 @@ class AssociationProtocol(asyncio.Protocol):
         for when, expired in self._deadlines():
             if when <= now and self.is_open:
                 expired(now)
-        if self._transport is not None:
-            self._arm(now)
+        if self._transport is None:
+            return
+        if self._transport.is_closing():
+            self._look_at_closing(now)
+        self._arm(now)
+
+    def _look_at_closing(self, now: float) -> None:
+        """A transport that is closed waits, for ever if need be, for the peer to take what is still unsent."""
+        if self._seen_closing_at is None:
+            self._seen_closing_at = now
+        elif now - self._seen_closing_at >= self._limits.write_stall_s:
+            self._write_stalled(now)
 
     def _artim_expired(self, now: float) -> None:
         self.closed_because = self.closed_because or "ARTIM timer expired"

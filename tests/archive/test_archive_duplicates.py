@@ -195,3 +195,11 @@ async def test_one_series_uid_in_two_studies_makes_two_series(quick_path: Path) 
         assert (await archive.stats()).series == 2
         assert [found.instances async for found in archive.list.series("1.2.5")] == [1]
         assert_counters_exact(quick_path)
+
+
+async def test_the_same_conflict_again_costs_no_quota(quick_path: Path) -> None:
+    quota = len(ONE.data_set()) + 3 * len(OTHER.data_set())
+    async with Archive.open(settings_for(quick_path, quota_bytes=quota), observe=ignore) as archive:
+        await put(archive, ONE)
+        for _ in range(6):
+            assert (await put(archive, OTHER)).outcome is Outcome.KEPT_ASIDE

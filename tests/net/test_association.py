@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from typing import TypeVar
 import pytest
 
 from kit.message import Packing, c_cancel_rq, c_echo_rq, c_store_rq, command_set, pack_message, us
-from kit.rawpeer import IMPLICIT, RELEASE_RQ, RawPeer, associate_rq, contexts_for, user_information
+from kit.rawpeer import A_ABORT, IMPLICIT, RELEASE_RQ, RawPeer, associate_rq, contexts_for, user_information
 from pacslite.dimse.command import CommandField
 from pacslite.dimse.permission import EVERYTHING, Permission
 from pacslite.dimse.registry import Registration, ServiceRegistry
@@ -20,9 +21,11 @@ from pacslite.errors import AssociationError, OutOfResources
 from pacslite.facts import AssociationEnded, AssociationRefused, Fact, OperationServed, TaskFailed
 from pacslite.net.acceptor import Acceptor, AcceptorLimits
 from pacslite.net.access import AccessPolicy, UnknownCallers
+from pacslite.net.association import Association
 from pacslite.net.dispatch import Dispatcher
 from pacslite.net.limits import ConnectionLimits
 from pacslite.services.verification import VerificationService
+from pacslite.ul.connection import Role
 from pacslite.ul.negotiation import Order
 from pacslite.ul.pdu import Abort, AssociateAC, AssociateRJ, ReleaseRP
 
@@ -432,3 +435,78 @@ async def test_closing_lets_a_running_operation_finish_and_aborts_the_idle() -> 
             running.storing.gate.set()
             assert await busy == (0, Abort(source=2, reason=0))
             await closing
+
+
+async def test_a_flood_within_one_moment_does_not_pass_the_limit_either() -> None:
+    async with site(limits=AcceptorLimits(max_connections=4)) as running:
+        sockets = [socket.socket() for _ in range(60)]
+        try:
+            for one in sockets:
+                one.connect(("127.0.0.1", running.port))  # the kernel answers: we see all of them at once
+            await running.told(AssociationEnded, 56)
+        finally:
+            for one in sockets:
+                one.close()
+
+
+async def test_a_release_inside_a_data_set_is_aborted() -> None:
+    def script(peer: RawPeer) -> object:
+        peer.associate(CONTEXTS)
+        first, second, *_ = pack_message(STORE, c_store_rq(STORAGE, "1.2.3"), bytes(100_000))
+        peer.send(first, second, RELEASE_RQ)
+        return peer.read_pdu()
+
+    async with site() as running:
+        assert await play(script, running.port) == Abort(source=2, reason=2)
+        await running.told(AssociationEnded)
+        assert running.storing.lost == 1
+
+
+async def test_closing_ends_the_operations_whose_connection_has_gone_already() -> None:
+    def script(peer: RawPeer) -> None:
+        peer.associate(CONTEXTS)
+        peer.send_message(STORE, c_store_rq(STORAGE, "1.2.3"), b"ab")
+        peer.send(A_ABORT)
+
+    async with site() as running:
+        running.storing.gate.clear()
+        await play(script, running.port)
+        await running.told(AssociationEnded)
+        assert running.storing.running == 1
+        await running.acceptor.close(0)
+        assert running.storing.running == 0
+
+
+class Unread(asyncio.Transport):
+    """A transport whose peer takes nothing: it can be closed but does not get to its end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.closing = False
+        self.aborted = asyncio.Event()
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+    def close(self) -> None:
+        self.closing = True
+
+    def abort(self) -> None:
+        self.aborted.set()
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """It stays where it is."""
+
+
+@pytest.mark.parametrize("stalled", [False, True], ids=["little is unsent", "much is unsent"])
+async def test_a_closed_connection_whose_peer_takes_nothing_is_cut(stalled: bool) -> None:
+    limits = ConnectionLimits(artim_s=0.05, write_stall_s=0.05)
+    association = Association(Role.ACCEPTOR, limits, number=1)
+    transport = Unread()
+    association.protocol.connection_made(transport)
+    if stalled:
+        association.protocol.pause_writing()
+    association.protocol.hang_up("enough")
+    async with asyncio.timeout(5):
+        await transport.aborted.wait()
+    association.protocol.connection_lost(None)

@@ -183,24 +183,29 @@ class Ingest:
         if existing.is_same_as(entry):
             return await self._yield_to(intake, existing)
         if self._workshop.settings.duplicates is DuplicatePolicy.REPLACE:
-            return await self._take_over(intake)
+            return await self._take_over(intake, existing)
         aside = await run(intake.set_aside)
         is_new = await index.run(lambda writer: writer.keep_aside(aside, reason=KEPT_ASIDE))
         return self._stored(intake, Outcome.KEPT_ASIDE, takes_room=is_new)
 
-    async def _take_over(self, intake: Intake) -> Stored:
-        run, index = self._workshop.threads.run, self._workshop.index
+    async def _take_over(self, intake: Intake, existing: Existing) -> Stored:
+        run, index, blobs = self._workshop.threads.run, self._workshop.index, self._workshop.blobs
         entry = _entry(intake)
         if not entry.path:
             entry = await run(intake.place_beside)
-        replaced = await index.run(lambda writer: writer.replace(entry))
-        if replaced is not None:
-            if replaced.is_same_as(entry):  # somebody else was faster with the same
-                return await self._yield_to(intake, replaced)
-            if replaced.path != entry.path:
-                await run(self._workshop.blobs.remove, replaced.path)
-            self._workshop.space.free(replaced.size)
-        return self._stored(intake, Outcome.REPLACED if replaced else Outcome.STORED)
+        name = await run(blobs.keep_in_sight, existing.path)
+        try:
+            replaced = await index.run(lambda writer: writer.replace(entry))
+            if replaced is not None:
+                if replaced.is_same_as(entry):  # somebody else was faster with the same
+                    return await self._yield_to(intake, replaced)
+                if replaced.path != entry.path:
+                    await run(blobs.remove, replaced.path)
+                self._workshop.space.free(replaced.size)
+            return self._stored(intake, Outcome.REPLACED if replaced else Outcome.STORED)
+        finally:
+            if name:
+                self._workshop.sweep(name)
 
     async def _yield_to(self, intake: Intake, existing: Existing) -> Stored:
         """The same object is there already. Give this one up, unless the other one's file has been lost or cut."""

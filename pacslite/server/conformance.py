@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pacslite.archive.archive import Archive
+from pacslite.dicom.transfer_syntax import transfer_syntax
 from pacslite.dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, name_of
 from pacslite.dimse.registry import Registration, ServiceRegistry
 from pacslite.errors import (
@@ -94,7 +95,7 @@ def _service(registration: Registration) -> Iterator[str]:
     yield "| Transfer Syntax | UID |"
     yield "|---|---|"
     for uid in registration.transfer_syntaxes:
-        yield f"| {name_of(uid)} | {uid} |"
+        yield f"| {transfer_syntax(uid).name} | {uid} |"
     yield ""
 
 

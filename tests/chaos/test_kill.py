@@ -107,10 +107,6 @@ def kill_again_and_again(data: Path, seed: int) -> None:
     assert killed_in_flight > CYCLES // LANES
 
 
-@pytest.mark.xfail(
-    reason="killed between the new row and the removal of the old file, the old file stays: fsck finds a contradiction",
-    strict=False,  # how often the kill hits that moment is a matter of luck
-)
 def test_replacing_survives_kill_9(tmp_path: Path) -> None:
     """DESIGN 5, policy replace: one content is in place, whole, and the other one is gone, wherever the kill came."""
     chance = random.Random(20260104)

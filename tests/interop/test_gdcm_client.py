@@ -25,7 +25,7 @@ def test_echo(server: RunningServer) -> None:
     assert_well(ran)
     line = server.wait_for_log("GDCMSCU-ECHO@", after=before)
     assert "released" in line
-    assert "1 operations" in line
+    assert "1 operation" in line
 
 
 def test_store(server: RunningServer, store: Store, tmp_path: Path) -> None:

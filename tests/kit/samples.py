@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kit.encode import EXPLICIT_LITTLE, Encoding
+from kit.wait import eventually
 from pacslite.archive.archive import Archive
 from pacslite.archive.model import Origin, Stored
 from pacslite.archive.settings import ArchiveSettings, StoreMode
@@ -98,7 +99,12 @@ def files(folder: Path, *parts: str) -> list[str]:
 
 
 def visible(folder: Path) -> list[str]:
-    """Every object's file, wherever it is."""
+    """Every object's file, wherever it is, once the names of what is safe have gone from ``incoming``."""
+
+    def is_swept() -> bool:
+        return all((folder / name).stat().st_nlink == 1 for name in files(folder, "incoming"))
+
+    eventually(is_swept, "the names in flight are removed")
     return files(folder, "blobs", "conflicts", "incoming", "quarantine")
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from blake3 import blake3
 
-from pacslite.archive.blobs.directories import Directories
+from pacslite.archive.blobs.directories import Directories, Directory
 from pacslite.archive.blobs.disk import Buffer, Disk
 from pacslite.archive.blobs.layout import QUARANTINE, Layout
 from pacslite.archive.blobs.paths import encode_destination, versioned
@@ -65,6 +65,18 @@ class FilesystemBlobs:
     def remove(self, relative: str) -> None:
         with contextlib.suppress(FileNotFoundError):
             self.disk.unlink(f"{self.folder}/{relative}")
+
+    def keep_in_sight(self, relative: str) -> str:
+        """Give a file that is about to lose its row a name under ``incoming``, durably: if a crash comes between the
+        commit and its removal, the next start finds it there. Returns the name; empty if the file is not there."""
+        name = f"{self.next_number()},{encode_destination(relative)}"
+        incoming = Directory(self.disk, self.incoming)
+        try:
+            self.disk.link(f"{self.folder}/{relative}", name, incoming.descriptor)
+        except FileNotFoundError:
+            return ""
+        incoming.sync()
+        return f"{self.incoming}/{name}"
 
     def sweep(self, names: Iterable[str]) -> None:
         """Remove names under ``incoming`` of files that are safe in their place. Nothing depends on when that is."""

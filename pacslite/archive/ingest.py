@@ -25,6 +25,7 @@ Leaving without commit leaves nothing behind. A commit that nobody waits for any
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -200,7 +201,8 @@ class Ingest:
                 if replaced.is_same_as(entry):  # somebody else was faster with the same
                     return await self._yield_to(intake, replaced)
                 if replaced.path != entry.path:
-                    await run(blobs.remove, replaced.path)
+                    with contextlib.suppress(OSError):  # the row has the new file already
+                        await run(blobs.remove, replaced.path)
                 self._workshop.space.free(replaced.size)
             return self._stored(intake, Outcome.REPLACED if replaced else Outcome.STORED)
         finally:
@@ -220,7 +222,8 @@ class Ingest:
         if current is not None and current.path != entry.path:  # it has been replaced or restored meanwhile
             return await self._decided(intake, current)
         if existing.path != entry.path:
-            await run(blobs.quarantine_if_there, existing.path)
+            with contextlib.suppress(OSError):  # the row has this file already
+                await run(blobs.quarantine_if_there, existing.path)
         return self._stored(intake, Outcome.IDENTICAL)
 
     def _stored(self, intake: Intake, outcome: Outcome, *, takes_room: bool = True) -> Stored:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
+from kit.disks import Call, WatchedDisk
 from kit.samples import Sample, assert_counters_exact, files, put, rows, settings_for
 from pacslite.archive.archive import Archive
 from pacslite.archive.integrity import Finding, check
@@ -203,3 +205,20 @@ async def test_the_same_conflict_again_costs_no_quota(quick_path: Path) -> None:
         await put(archive, ONE)
         for _ in range(6):
             assert (await put(archive, OTHER)).outcome is Outcome.KEPT_ASIDE
+
+
+async def test_what_was_replaced_but_cannot_be_removed_does_not_cost_the_new_one(quick_path: Path) -> None:
+    failures = [0]
+
+    def before(call: Call) -> None:
+        if failures[0] and call.operation == "unlink" and call.what.startswith("blobs"):
+            failures[0] -= 1
+            raise OSError(errno.EIO, "Input/output error")
+
+    settings = settings_for(quick_path, duplicates=DuplicatePolicy.REPLACE)
+    async with Archive.open(settings, observe=ignore, disk=WatchedDisk(before, str(quick_path))) as archive:
+        await put(archive, ONE)
+        failures[0] = 1
+        assert (await put(archive, OTHER)).outcome is Outcome.REPLACED
+        assert failures == [0]
+        assert await content(archive, OTHER) == OTHER.data_set()

@@ -7,7 +7,7 @@ ARGS ?=
 FUZZ_SECONDS ?= 300
 
 # The only list of what Debian has to provide. Runtime needs nothing of it.
-TEST_PACKAGES := dcmtk libgdcm-tools openssl
+TEST_PACKAGES := dcmtk e2fsprogs gcc libc6-dev libgdcm-tools openssl
 BENCH_PACKAGES := dcmtk gcc libc6-dev orthanc strace
 
 RUNTIME := requirements/build.txt requirements/runtime.txt

@@ -12,6 +12,7 @@ import asyncio
 import itertools
 import ssl
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from pacslite.dimse.registry import ServiceRegistry
@@ -73,6 +74,11 @@ class Acceptor:
         self._numbers = itertools.count(1)
         self._all_closed = asyncio.Event()
         self._closing = False
+
+    @property
+    def connections(self) -> Collection[Association]:
+        """Every open connection, associated or not."""
+        return self._connections.keys()
 
     async def listen(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
         """Open one listener and return its port; raises :class:`OSError` if that is taken or not ours to take."""
@@ -139,6 +145,8 @@ class Acceptor:
             silent = next(waiting, None)
             (silent or association).protocol.cut(f"{self._limits.max_connections} connections are open")
         self._connections[association] = None
+        if self._closing:  # a TLS handshake that ended too late
+            association.protocol.cut("server stopped")
 
     def _greet(self, association: Association, rq: AssociateRQ) -> None:
         """Answer A-ASSOCIATE-RQ: limits, then access, then negotiation."""

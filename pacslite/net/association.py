@@ -2,7 +2,8 @@
 
 Theory of operation. Fragments become messages (:class:`~pacslite.dimse.messages.MessageReader`). A request starts a
 task that performs it, at once, while its data set is still arriving; at most ``window`` of them run, in the order they
-came (PS3.7 D.3.3.3), and reading pauses while too many wait. A response goes to whoever invoked the operation.
+came (PS3.7 D.3.3.3). While too many wait, reading pauses, and what one read had already brought is put off: a single
+read may hold thousands of small requests. A response goes to whoever invoked the operation.
 Messages leave one at a time, because fragments of two must not mix (PS3.8 Annex E.2). When the connection ends, by
 whichever side, data sets that are still incomplete fail, operations that are complete run on and see their cancellation
 requested, and the owner is told once.
@@ -11,6 +12,7 @@ requested, and the owner is told once.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -36,6 +38,7 @@ from pacslite.ul.connection import (
     Role,
     UpperLayerEvent,
 )
+from pacslite.ul.fsm import State
 from pacslite.ul.pdu import ABORT_BY_USER, AbortReason, AssociateAC, AssociateRJ, AssociateRQ
 
 Perform = Callable[["Association", Request], Awaitable[None]]
@@ -79,6 +82,11 @@ class Totals:
     failed: int = 0
 
 
+def _begins_more(event: DataFragment | ReleaseRequested) -> bool:
+    """Whether it may begin an operation, or end the association that others still run on."""
+    return not isinstance(event, DataFragment) or event.command
+
+
 class Association:
     """A :class:`~pacslite.net.protocol.ConnectionUser`. ``opened`` is called when the connection is, ``greet`` answers
     the peer's request for an association, ``perform`` its operations; ``ended`` is called once when the connection is
@@ -118,6 +126,7 @@ class Association:
         self._window = asyncio.Semaphore(1)
         self._holding = 0
         self._crowded = False
+        self._deferred: deque[DataFragment | ReleaseRequested] = deque()
         self._operations: dict[int, _Operation] = {}
         self._sending = asyncio.Lock()
         self._incoming: IncomingDataSet | None = None
@@ -137,7 +146,8 @@ class Association:
 
     @property
     def _may_send(self) -> bool:
-        return self.established or (self._release_wanted and self.protocol.is_open)
+        """P-DATA may follow the peer's A-RELEASE-RQ until it is answered (PS3.8 Table 9-10, Sta8)."""
+        return self.protocol.is_open and self.protocol.upper_layer.state in (State.STA6, State.STA8)
 
     @property
     def busy(self) -> bool:
@@ -212,8 +222,11 @@ class Association:
 
     def received(self, event: UpperLayerEvent) -> None:
         match event:
-            case DataFragment(context_id, command, last, data):
-                self._receive_fragment(context_id, data, is_command=command, last=last)
+            case DataFragment() | ReleaseRequested():
+                if self._deferred or (self._crowded and _begins_more(event)):
+                    self._deferred.append(event)
+                else:
+                    self._take(event)
             case AssociationRequested(rq):
                 if self._greet is not None:
                     self._greet(self, rq)
@@ -222,13 +235,6 @@ class Association:
             case AssociationRejected(rj):
                 self.how_it_ended = "rejected"
                 self._settle_answer(rj)
-            case ReleaseRequested():
-                if any(operation.awaits_peer for operation in self._operations.values()):
-                    # Nothing may follow a release, so the rest never comes, and no timer runs for it in Sta8.
-                    raise RemoteProtocolError("release inside a data set", reason=2)
-                self.how_it_ended = "released"
-                self._release_wanted = True
-                self._answer_release()
             case ReleaseConfirmed():
                 self.how_it_ended = "released"
                 self._released.set()
@@ -251,6 +257,18 @@ class Association:
             self._ended(self)
 
     # --- Receiving --------------------------------------------------------------------------------------------------
+
+    def _take(self, event: DataFragment | ReleaseRequested) -> None:
+        match event:
+            case DataFragment(context_id, command, last, data):
+                self._receive_fragment(context_id, data, is_command=command, last=last)
+            case ReleaseRequested():
+                if any(operation.awaits_peer for operation in self._operations.values()):
+                    # Nothing may follow a release, so the rest never comes, and no timer runs for it in Sta8.
+                    raise RemoteProtocolError("release inside a data set", reason=AbortReason.UNEXPECTED_PDU)
+                self.how_it_ended = "released"
+                self._release_wanted = True
+                self._answer_release()
 
     def _receive_fragment(self, context_id: int, data: memoryview, *, is_command: bool, last: bool) -> None:
         event = self._reader.receive(context_id, data, is_command=is_command, last=last)
@@ -322,11 +340,21 @@ class Association:
             if self._crowded and len(self._operations) < self._limits.max_waiting_operations:
                 self._crowded = False
                 self._unhold()
+                self._receive_deferred()
             if self._release_wanted and self.protocol.is_open:
                 self._answer_release()
                 self.protocol.transmit()
             elif self._draining and not self.busy and self.protocol.is_open:
                 self.protocol.hang_up("server stopped")
+
+    def _receive_deferred(self) -> None:
+        """Go on with what had arrived when it became too much."""
+        try:
+            while self._deferred and not (self._crowded and _begins_more(self._deferred[0])):
+                self._take(self._deferred.popleft())
+        except RemoteProtocolError as error:
+            self._deferred.clear()
+            self.protocol.abort(str(error), reason=error.reason)
 
     def is_reused(self, request: Request) -> bool:
         """Whether the Message ID of ``request`` belongs to an earlier operation still outstanding (PS3.7 9.1)."""

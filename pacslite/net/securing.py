@@ -50,7 +50,12 @@ class Securing(asyncio.Protocol):
         plain = cast(asyncio.Transport, transport)  # uvloop's is one in all but ancestry
         plain.pause_reading()  # the handshake's first bytes are for TLS, not for us
         peer = plain.get_extra_info("peername", ("", 0))
-        connection = socket.socket(fileno=os.dup(plain.get_extra_info("socket").fileno()))
+        try:
+            connection = socket.socket(fileno=os.dup(plain.get_extra_info("socket").fileno()))
+        except OSError as error:  # no descriptor left
+            plain.abort()
+            self._observe(HandshakeFailed(address=peer[0], port=peer[1], why=str(error)))
+            return
         plain.abort()  # closes its own descriptor; the connection lives on in ours
         self._securing = asyncio.create_task(self._secure(connection, *peer[:2]))
 

@@ -18,8 +18,12 @@ def borrow_socket(transport: asyncio.BaseTransport) -> socket.socket | None:
     if shown is None:
         return None
     borrowed = socket.socket(fileno=shown.fileno())
-    borrowed.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    borrowed.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    try:
+        borrowed.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        borrowed.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    except OSError:  # the peer has gone again already; the transport will find out
+        borrowed.detach()
+        return None
     return borrowed
 
 

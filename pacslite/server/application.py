@@ -96,7 +96,10 @@ async def _reload_on(hang_up: asyncio.Event, server: Server) -> None:
     while True:
         await hang_up.wait()
         hang_up.clear()
-        await server.reload()
+        try:
+            await server.reload()
+        except Exception as error:  # a defect here must not make the next SIGHUP deaf
+            _supervise({"message": "reload", "exception": error}, server.observe)
 
 
 def _supervise(context: dict[str, object], observe: Observe) -> None:

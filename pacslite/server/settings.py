@@ -196,7 +196,7 @@ class LimitSettings(Section):
         "that of an associated peer.",
     )
     max_waiting_operations: Count = Field(
-        64, description="Requests that may wait on one association; a peer that sends more is aborted."
+        64, description="Requests that may wait on one association; while there are more, reading pauses."
     )
     artim_s: Seconds = Field(
         30.0, description="Seconds that a caller has for its A-ASSOCIATE-RQ, and to close when all is said (ARTIM)."

@@ -47,6 +47,9 @@ LAST_BIT = 0x02
 CONTROL_PDU_LENGTH = 4
 """A-ASSOCIATE-RJ, A-RELEASE-RQ, A-RELEASE-RP and A-ABORT are all four bytes long."""
 
+MAX_ITEMS = 512
+"""In an A-ASSOCIATE PDU: 128 presentation contexts, two others, and what this edition does not know."""
+
 _ASSOCIATE_HEADER = struct.Struct(">Hxx16s16s32s")
 _CONTROL_BODY = struct.Struct(">xBBB")
 _LEGAL_REJECTIONS = frozenset({(1, 1), (1, 2), (1, 3), (1, 7), (2, 1), (2, 2), (3, 1), (3, 2)})
@@ -122,7 +125,7 @@ def _decode_associate(pdu_type: int, body: bytes) -> AssociateRQ | AssociateAC:
     answers: list[PresentationContextAnswer] = []
     information = _NO_USER_INFORMATION
     unknown: list[UnknownItem] = []
-    for item_type, data in split_items(body[_ASSOCIATE_HEADER.size :]):
+    for item_type, data in split_items(body[_ASSOCIATE_HEADER.size :], at_most=MAX_ITEMS):
         if item_type == ItemType.APPLICATION_CONTEXT:
             application_context = clean_uid(data)
         elif item_type == ItemType.PRESENTATION_CONTEXT_RQ and pdu_type == PDUType.ASSOCIATE_RQ:

@@ -27,6 +27,10 @@ from pacslite.ul.items import (
 )
 from pacslite.ul.pdu import AbortReason
 
+MAX_CONTEXT_ITEMS = 256
+MAX_USER_INFORMATION_ITEMS = 4096
+"""Several times what is of use: there are some sixty transfer syntaxes, and 128 contexts to say something about."""
+
 MINIMUM_MAX_LENGTH = 8
 """A PDV item has six bytes of its own and carries an even number: a smaller limit leaves no room for any data."""
 
@@ -42,10 +46,14 @@ def invalid(message: str) -> RemoteProtocolError:
     return RemoteProtocolError(message, reason=AbortReason.INVALID_PARAMETER)
 
 
-def split_items(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """The items laid end to end in ``data``."""
-    at, end = 0, len(data)
+def split_items(data: bytes, *, at_most: int) -> Iterator[tuple[int, bytes]]:
+    """The items laid end to end in ``data``. More than ``at_most`` are an invalid parameter value: a megabyte of empty
+    ones would keep everybody else waiting while they are looked at."""
+    at, end, left = 0, len(data), at_most
     while at < end:
+        left -= 1
+        if left < 0:
+            raise invalid(f"more than {at_most} items in one place")
         if end - at < _ITEM_HEADER.size:
             raise invalid(f"{end - at} stray bytes after the last item")
         item_type, length = _ITEM_HEADER.unpack_from(data, at)
@@ -101,7 +109,7 @@ def _context_parts(value: bytes) -> tuple[int, int, Iterator[tuple[int, bytes]]]
     context_id, result = _CONTEXT_HEADER.unpack_from(value)
     if not context_id & 1:
         raise invalid(f"presentation context ID {context_id} is not odd")  # UL-13
-    return context_id, result, split_items(value[_CONTEXT_HEADER.size :])
+    return context_id, result, split_items(value[_CONTEXT_HEADER.size :], at_most=MAX_CONTEXT_ITEMS)
 
 
 def encode_context(context: PresentationContext) -> bytes:
@@ -136,7 +144,7 @@ def decode_user_information(value: bytes) -> UserInformation:
     identity: UserIdentity | None = None
     identity_answer: bytes | None = None
     unknown: list[UnknownItem] = []
-    for item_type, data in split_items(value):
+    for item_type, data in split_items(value, at_most=MAX_USER_INFORMATION_ITEMS):
         fields = _Fields(item_type, data)
         match item_type:
             case ItemType.MAXIMUM_LENGTH:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pydicom
@@ -14,11 +13,6 @@ from bench.senders import RawSender, SendError, dcmtk_send
 from bench.workloads import Bench
 
 PEER = next(peer for peer in PEERS if peer.name == "pynetdicom")
-
-pytestmark = [
-    pytest.mark.skipif(shutil.which("cc") is None, reason="the raw sender is compiled when it is used"),
-    pytest.mark.skipif(not PEER.installed, reason="pynetdicom is not installed"),
-]
 
 
 @pytest.fixture(scope="module")

@@ -36,6 +36,7 @@ CONTEXTS = contexts_for((VERIFICATION, IMPLICIT), (STORAGE, IMPLICIT), (FINDING,
 ECHO, STORE, FIND = 1, 3, 5
 FIND_RQ = command_set({0x0100: us(0x0020), 0x0110: us(9), 0x0800: us(0x0101)})
 
+ECHOING = VerificationService()
 Told = TypeVar("Told", bound=Fact)
 Result = TypeVar("Result")
 
@@ -127,6 +128,7 @@ async def site(
     connection: ConnectionLimits | None = None,
     limits: AcceptorLimits | None = None,
     permissions: frozenset[Permission] = EVERYTHING,
+    echo: Service = ECHOING,
 ) -> AsyncIterator[Site]:
     storing, facts, news = Collecting(), list[Fact](), asyncio.Event()
     storing.gate.set()
@@ -138,7 +140,9 @@ async def site(
     finding: dict[CommandField, Service] = {CommandField.C_FIND_RQ: UntilCancelled(), CommandField.C_MOVE_RQ: Broken()}
     registry = ServiceRegistry(
         [
-            registration("Echo", VERIFICATION, Permission.ECHO, {CommandField.C_ECHO_RQ: VerificationService()}),
+            registration(
+                "Echo", VERIFICATION, Permission.ECHO, {CommandField.C_ECHO_RQ: echo or VerificationService()}
+            ),
             registration("Storage", STORAGE, Permission.STORE, {CommandField.C_STORE_RQ: storing}),
             registration("Query", FINDING, Permission.QUERY, finding),
         ]
@@ -316,6 +320,29 @@ async def test_more_waiting_operations_than_allowed_pause_the_sender_and_lose_no
 
     async with site(ConnectionLimits(max_waiting_operations=4)) as running:
         assert await play(script, running.port) == list(range(1, 201))
+
+
+async def test_a_flood_in_one_read_is_taken_in_portions_and_others_are_answered_in_between() -> None:
+    """Thousands of requests fit into one read: they must not all start in one turn of the event loop."""
+    most_at_once = 0
+
+    class Counting(VerificationService):
+        async def serve(self, request: Request) -> AsyncGenerator[Response, None]:
+            nonlocal most_at_once
+            most_at_once = max(most_at_once, sum(len(one.running) for one in running.acceptor.connections))
+            yield Response()
+
+    def script(peer: RawPeer) -> tuple[list[int], object]:
+        peer.associate(CONTEXTS)
+        messages = [piece for number in range(1, 2001) for piece in pack_message(ECHO, c_echo_rq(number), None)]
+        peer.send(*messages, RELEASE_RQ)
+        return [peer.read_response().responds_to for _ in range(2000)], peer.read_pdu()
+
+    async with site(ConnectionLimits(max_waiting_operations=8), echo=Counting()) as running:
+        answered, last = await play(script, running.port)
+        assert answered == list(range(1, 2001))
+        assert last == ReleaseRP()
+        assert most_at_once <= 8
 
 
 async def test_a_release_waits_for_what_is_still_running() -> None:

@@ -316,3 +316,18 @@ def test_descriptions_have_words_for_every_code() -> None:
     assert Abort(source=0, reason=6).description == "no reason given (service-user)"  # UL-06: not tested
     assert Abort(source=1, reason=9).description == "reason 9 (source 1)"
     assert p_data().pdvs[0].last
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        bytes(68) + item(0x70, b"") * 600,
+        bytes(68) + item(0x20, b"\x01\0\0\0" + item(0x40, b"") * 300),
+        bytes(68) + item(0x50, item(0x70, b"") * 5000),
+    ],
+    ids=["in the PDU", "in a context", "in the user information"],
+)
+def test_a_flood_of_tiny_items_is_refused_before_it_costs_anybody_time(body: bytes) -> None:
+    with pytest.raises(RemoteProtocolError, match="items in one place") as caught:
+        decode_pdu(1, body)
+    assert caught.value.reason == 6

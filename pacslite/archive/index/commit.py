@@ -110,6 +110,8 @@ class GroupCommit:
         try:
             writer.begin()
         except sqlite3.Error as error:  # another process is writing and does not end: nobody's fault in this group
+            with contextlib.suppress(sqlite3.Error):
+                writer.rollback()
             return [(reply, None, error) for _, reply in group]
         try:
             answers: list[_Answer] = [(reply, change(writer), None) for change, reply in group]

@@ -128,8 +128,8 @@ def disk_rate(folder: Path, *, file_bytes: int, threads: int, files: int, second
 def emptied_afterwards(folder: Path) -> Iterator[None]:
     """Gives the space of the files in `folder` back and lets the disk come to rest; the files themselves stay.
 
-    For half a minute ext4 gives no inode a second time, and looks for others past every one that was freed lately: to
-    create a file then costs a millisecond of CPU. Removing what one server has stored would burden the next with that.
+    An ext4 without a journal gives no inode a second time for minutes, and looks past every one that was freed lately:
+    to create a file then costs a millisecond of CPU. Removing what one server stored would burden the next with that.
     """
     try:
         yield

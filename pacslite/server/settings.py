@@ -167,7 +167,6 @@ class LimitSettings(Section):
     )
     max_associate_bytes: PDUBytes = Field(MIB, description="Bytes of an A-ASSOCIATE PDU. Longer: A-ABORT.")
     max_command_bytes: PDUBytes = Field(64 * KIB, description="Bytes of one command set. Longer: A-ABORT.")
-    max_identifier_bytes: PDUBytes = Field(MIB, description="Bytes of one query identifier. Longer: refused (A700).")
     max_header_bytes: PDUBytes = Field(
         4 * MIB,
         description="Bytes of an object that are searched for what the index needs. Objects with more before the pixel "

@@ -50,6 +50,7 @@ class Collecting:
     opens_at: int = 0
     running: int = 0
     begun: asyncio.Event = field(default_factory=asyncio.Event)
+    over: asyncio.Event = field(default_factory=asyncio.Event)
     most_running: int = 0
     lost: int = 0
     refuse: bool = False
@@ -71,6 +72,7 @@ class Collecting:
             raise
         finally:
             self.running -= 1
+            self.over.set()
         self.data_sets.append(data)
         yield Response()
 
@@ -290,6 +292,7 @@ async def test_ul_26_a_cut_in_the_middle_of_a_data_set_reaches_the_service() -> 
         await play(script, running.port)
         (ended,) = await running.told(AssociationEnded)
         assert (ended.how, ended.stored) == ("connection lost", 0)
+        await asyncio.wait_for(running.storing.over.wait(), 10)
         assert (running.storing.lost, running.storing.data_sets) == (1, [])
 
 
@@ -485,7 +488,7 @@ async def test_a_release_inside_a_data_set_is_aborted() -> None:
 
     async with site() as running:
         assert await play(script, running.port) == Abort(source=2, reason=2)
-        await running.told(AssociationEnded)
+        await asyncio.wait_for(running.storing.over.wait(), 10)
         assert running.storing.lost == 1
 
 

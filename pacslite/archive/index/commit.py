@@ -35,9 +35,8 @@ T = TypeVar("T")
 
 
 _GROUP = 256
-_CHECKPOINT_COMMITS = 1000
+_CHECKPOINT_COMMITS = 500  # some 12 MB of log
 _IDLE_S = 0.5
-_IDLE_LONG_S = 5.0  # while there was nothing to copy when it last looked
 
 # A future is of the type its change returns, which differs from job to job.
 _Job = tuple[Callable[[IndexWriter], object], "asyncio.Future[Any]"]
@@ -93,17 +92,23 @@ class GroupCommit:
 
     def _run(self) -> None:
         """The thread that leads for the event loop, which may not wait, and tidies up when nothing is to be done."""
+        seen = 0
         while True:
             try:
-                going_on = self._bell.get(timeout=_IDLE_S if self._checkpoints.due else _IDLE_LONG_S)
+                going_on = self._bell.get(timeout=_IDLE_S)
             except queue.Empty:
                 going_on = True
-                with self._leading:
-                    if self._checkpoints.due:
-                        self._checkpoints.catch_up(self._writer.connection)
+                if self._checkpoints.commits == seen:  # nobody has committed since it last looked
+                    self._tidy_up()
+                seen = self._checkpoints.commits
             self._lead()  # also for those who found the lock taken while the log was copied
             if not going_on:
                 return
+
+    def _tidy_up(self) -> None:
+        with self._leading:
+            if self._checkpoints.due:
+                self._checkpoints.catch_up(self._writer.connection)
 
     def _apply(self, group: list[_Job]) -> list[_Answer]:
         writer = self._writer
@@ -144,20 +149,20 @@ class _Checkpoints:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        self._commits = 0
+        self.commits = 0
         self._thread: threading.Thread | None = None
 
     @property
     def due(self) -> bool:
         """Whether there is anything to copy."""
-        return self._commits > 0
+        return self.commits > 0
 
     def committed(self, writer: sqlite3.Connection) -> None:
-        self._commits += 1
+        self.commits += 1
         if self._thread is not None:
             if not self._thread.is_alive():
                 self.catch_up(writer)
-        elif self._commits >= _CHECKPOINT_COMMITS:
+        elif self.commits >= _CHECKPOINT_COMMITS:
             self._thread = threading.Thread(target=_checkpoint, args=(self._connection,), name="index-checkpoint")
             self._thread.start()
 
@@ -165,7 +170,7 @@ class _Checkpoints:
         """By the writer itself, between its transactions: short, or nobody is waiting."""
         self._join()
         _checkpoint(writer)
-        self._commits = 0
+        self.commits = 0
 
     def close(self) -> None:
         self._join()

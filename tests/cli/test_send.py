@@ -212,6 +212,8 @@ def test_ctrl_c_ends_cleanly(tmp_path: Path) -> None:
             cwd=tmp_path,
             env=environment(),
             text=True,
+            # A shell that runs the tests in the background has them, and what they start, ignore Ctrl-C.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         try:
             assert arrived.wait(20), process.communicate(timeout=5)

@@ -350,7 +350,7 @@ class Association:
     def _receive_deferred(self) -> None:
         """Go on with what had arrived when it became too much."""
         try:
-            while self._deferred and not (self._crowded and _begins_more(self._deferred[0])):
+            while self._deferred and self.protocol.is_open and not (self._crowded and _begins_more(self._deferred[0])):
                 self._take(self._deferred.popleft())
         except RemoteProtocolError as error:
             self._deferred.clear()

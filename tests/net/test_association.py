@@ -348,6 +348,26 @@ async def test_a_flood_in_one_read_is_taken_in_portions_and_others_are_answered_
         assert most_at_once <= 8
 
 
+async def test_what_was_put_off_is_not_begun_when_the_server_stops() -> None:
+    def script(peer: RawPeer) -> bytes:
+        peer.associate(CONTEXTS)
+        commands = (c_store_rq(STORAGE, f"1.2.{number}", number) for number in range(1, 21))
+        peer.send(*(piece for command in commands for piece in pack_message(STORE, command, b"ab")))
+        return peer.read_to_end()
+
+    async with site(ConnectionLimits(max_waiting_operations=4)) as running:
+        running.storing.gate.clear()
+        sending = asyncio.create_task(play(script, running.port))
+        await running.storing.begun.wait()
+        async with asyncio.timeout(10):
+            await running.acceptor.close(0)
+        running.storing.gate.set()
+        await sending
+        assert (running.storing.running, running.storing.data_sets) == (0, [])
+        (ended,) = await running.told(AssociationEnded)
+        assert ended.operations == 0
+
+
 async def test_a_release_waits_for_what_is_still_running() -> None:
     def script(peer: RawPeer) -> tuple[int, object]:
         peer.associate(CONTEXTS)

@@ -22,6 +22,7 @@ _DATE_TIME: Final = re.compile(
     r"([0-9]{4})(?:([0-9]{2})(?:([0-9]{2})(?:([0-9]{2})(?:([0-9]{2})(?:([0-9]{2})(?:\.([0-9]{1,6}))?)?)?)?)?)?"
     r"([+-][0-9]{4})?"
 )
+_OFFSET: Final = re.compile(r"[+-][0-9]{4}")
 _INTEGER: Final = re.compile(r"[+-]?[0-9]+")
 _AE_TITLE: Final = re.compile(r"(?=.*[^ ])[ -\[\]-~]{1,16}")
 
@@ -75,6 +76,15 @@ def normalise_date_time(text: str) -> str:
     if not clock or not _is_date(year, month, day) or not _is_offset(offset or ""):
         return ""
     return f"{year}{month}{day}{clock}{offset or ''}"
+
+
+def utc_offset_minutes(text: str) -> int | None:
+    """A Timezone Offset From UTC (0008,0201), `+HHMM` or `-HHMM`, in minutes; None if it is none."""
+    text = text.strip(" \0")
+    if _OFFSET.fullmatch(text) is None or not _is_offset(text):
+        return None
+    minutes = int(text[1:3]) * 60 + int(text[3:5])
+    return -minutes if text[0] == "-" else minutes
 
 
 def _is_date(year: str, month: str, day: str) -> bool:

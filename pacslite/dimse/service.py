@@ -35,23 +35,59 @@ class Cancellation(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """An accepted presentation context (PS3.8 7.1.1.13), with the Related General SOP Classes named for it."""
+    """An accepted presentation context (PS3.8 7.1.1.13), with the Related General SOP Classes named for it.
+
+    ``scu`` and ``scp`` are the roles that this side may play on it (PS3.7 D.3.3.4). ``extended`` is the agreed service
+    class application information of SOP Class Extended Negotiation, empty if there is none (PS3.7 D.3.3.5).
+    """
 
     context_id: int
     abstract_syntax: str
     transfer_syntax: str
     related_general: tuple[str, ...] = ()
+    scu: bool = False
+    scp: bool = True
+    extended: bytes = b""
+
+
+class Invoker(Protocol):
+    """The way to invoke operations on a peer: an association, whoever asked for it."""
+
+    @property
+    def contexts(self) -> Mapping[int, Context]:
+        """The accepted presentation contexts by their ID."""
+
+    @property
+    def window(self) -> int:
+        """How many operations of ours may be outstanding (PS3.7 D.3.3.3); 0 is no limit."""
+
+    async def call(
+        self,
+        context_id: int,
+        elements: Mapping[int, Value],
+        data_set: bytes | AsyncIterator[bytes] | None = None,
+        *,
+        answer_s: float = 60.0,
+    ) -> CommandSet:
+        """Invoke an operation that has one response and return that; a Message ID is supplied.
+
+        Raises :class:`AssociationError` if the association ends first or the peer is silent for ``answer_s`` seconds.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One operation that a peer invoked. ``data_set`` is None when the command announced none."""
+    """One operation that a peer invoked. ``data_set`` is None when the command announced none.
+
+    ``invoker`` invokes operations on that peer, over the association on which the request came.
+    """
 
     peer: Peer
     context: Context
     command: CommandSet
     data_set: DataSet | None
     cancellation: Cancellation
+    invoker: Invoker
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

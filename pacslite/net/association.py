@@ -105,6 +105,7 @@ class Association:
     ) -> None:
         self.peer = Peer(association=number, address="", port=0)
         self.contexts: Mapping[int, Context] = {}
+        self.window = 1
         self.totals = Totals()
         self.how_it_ended = "silent"
         self.protocol = AssociationProtocol(role, limits, self)
@@ -316,7 +317,12 @@ class Association:
             )
         cancellation = Cancellation()
         request = Request(
-            peer=self.peer, context=context, command=command, data_set=self._incoming, cancellation=cancellation
+            peer=self.peer,
+            context=context,
+            command=command,
+            data_set=self._incoming,
+            cancellation=cancellation,
+            invoker=self,
         )
         operation = _Operation(request, self._incoming, cancellation)
         key = command.message_id

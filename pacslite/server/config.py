@@ -10,6 +10,8 @@ from typing import Self
 
 from pydantic import model_validator
 
+from pacslite.server.query_settings import QuerySettings, RetrieveSettings
+from pacslite.server.section import Section
 from pacslite.server.settings import (
     DICOM_TLS_PORT,
     AccessSettings,
@@ -18,7 +20,6 @@ from pacslite.server.settings import (
     LoggingSettings,
     NegotiationSettings,
     PeerSettings,
-    Section,
     ServerSettings,
     StorageSettings,
 )
@@ -34,6 +35,8 @@ class Config(Section):
     storage: StorageSettings = StorageSettings()
     limits: LimitSettings = LimitSettings()
     negotiation: NegotiationSettings = NegotiationSettings()
+    query: QuerySettings = QuerySettings()
+    retrieve: RetrieveSettings = RetrieveSettings()
     access: AccessSettings = AccessSettings()
     peers: tuple[PeerSettings, ...] = ()
     logging: LoggingSettings = LoggingSettings()

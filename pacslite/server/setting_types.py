@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field
 
 from pacslite.archive.settings import KIB, MIB
 from pacslite.dicom.uids import is_conformant_uid
-from pacslite.dicom.values import is_valid_ae_title
+from pacslite.dicom.values import is_valid_ae_title, utc_offset_minutes
 from pacslite.net.access import Network
 
 _HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
@@ -62,6 +62,13 @@ def _looks_like_host_name(text: str) -> bool:
     return bool(_HOST_NAME.fullmatch(text)) and not re.fullmatch(r"[0-9.]+", text)
 
 
+def _utc_offset(text: str) -> str:
+    """As Timezone Offset From UTC (0008,0201) has it (PS3.3 C.12.1.1.8), or nothing."""
+    if text and utc_offset_minutes(text) is None:
+        raise ValueError(f'"{text}" is not an offset from UTC such as +0100 or -0330 (from -1200 to +1400)')
+    return text
+
+
 def literal_network(address: str) -> Network | None:
     """The address or network that ``address`` spells, or None when it is a name that has to be resolved."""
     try:
@@ -70,6 +77,7 @@ def literal_network(address: str) -> Network | None:
         return None
 
 
+UTCOffset = Annotated[str, AfterValidator(_utc_offset)]
 AETitle = Annotated[str, AfterValidator(_ae_title)]
 UID = Annotated[str, AfterValidator(_uid)]
 Place = Annotated[str, AfterValidator(_place)]

@@ -9,12 +9,13 @@ from collections import Counter
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, model_validator
 
 from pacslite.archive.settings import GIB, KIB, MIB, DuplicatePolicy
 from pacslite.dimse.permission import Permission
 from pacslite.net.access import Network, UnknownCallers
 from pacslite.net.tls import ClientCertificates, TLSVersion
+from pacslite.server.section import Section
 from pacslite.server.setting_types import (
     UID,
     AETitle,
@@ -31,12 +32,6 @@ from pacslite.ul.negotiation import Order
 
 DICOM_PORT = 11112
 DICOM_TLS_PORT = 2762
-
-
-class Section(BaseModel):
-    """What all sections have in common: nothing unknown is let through, and nothing changes later."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class ServerSettings(Section):
@@ -284,6 +279,12 @@ class PeerSettings(Section):
     )
     permissions: tuple[Permission, ...] = Field(
         (Permission.ECHO, Permission.STORE), description="What it may do here. Everything else is refused."
+    )
+    associations: Annotated[int, Field(ge=1, le=64)] = Field(
+        1, description="Associations at once over which a retrieval is sent to it (C-MOVE)."
+    )
+    async_window: Annotated[int, Field(ge=1, le=64)] = Field(
+        8, description="Objects under way to it at once on one association, if it agrees to that. 1: one by one."
     )
     tls: bool = Field(False, description="Whether it must call over TLS, and whether we do when we call it.")
     user: str = Field(

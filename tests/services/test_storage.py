@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 
+from kit.operation import Bytes, Never, Nobody
 from pacslite.archive.archive import Archive
 from pacslite.archive.settings import ArchiveSettings
 from pacslite.dicom.transfer_syntax import EXPLICIT_VR_LITTLE_ENDIAN
@@ -26,25 +27,6 @@ CT = "1.2.840.10008.5.1.4.1.1.2"
 MR = "1.2.840.10008.5.1.4.1.1.4"
 HANGING_PROTOCOL = "1.2.840.10008.5.1.4.38.1"
 PEER = Peer(association=1, address="127.0.0.1", port=1, calling_ae="CT1", called_ae="PACSLITE")
-
-
-class Bytes:
-    """A data set that is there already: the seam's implementation for tests."""
-
-    def __init__(self, data: bytes, *, piece: int = 1000) -> None:
-        self._data = data
-        self._piece = piece
-
-    async def pieces(self) -> AsyncGenerator[bytes, None]:
-        for at in range(0, len(self._data), self._piece):
-            yield self._data[at : at + self._piece]
-
-    async def read(self, limit: int) -> bytes:
-        return self._data[:limit]
-
-
-class Never:
-    requested = False
 
 
 def encoded(**attributes: object) -> bytes:
@@ -84,6 +66,7 @@ def request(data: bytes | None, *, sop_class: str = CT, sop_instance: str = "1.2
         command=CommandSet(elements),
         data_set=None if data is None else Bytes(data),
         cancellation=Never(),
+        invoker=Nobody(),
     )
 
 

@@ -1,0 +1,36 @@
+"""What can be asked of the archive: a query by matching keys, and what its answers hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pacslite.dicom.elements import Value
+from pacslite.dicom.levels import Level
+from pacslite.dicom.matching import Key
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """An attribute that answers hold; of a sequence, ``items`` are those of each item (empty: all that it has)."""
+
+    tag: int
+    vr: str
+    items: tuple[Wanted, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """Entities of ``level`` that match every key. Keys and wanted attributes may be of that level and those above.
+
+    ``utc_offset_minutes`` is the requester's time zone where its dates and times are to be understood in it
+    (PS3.4 C.2.2.2.9); None compares them as they are written.
+    """
+
+    level: Level
+    keys: tuple[Key, ...]
+    wanted: tuple[Wanted, ...]
+    utc_offset_minutes: int | None = None
+
+
+Row = tuple[Value, ...]
+"""The values of one answer, in the order of :attr:`Query.wanted`."""

@@ -1,0 +1,90 @@
+"""Attribute matching (PS3.4 C.2.2.2): what a key of a request asks for, as values that any store can evaluate.
+
+Universal matching is no match at all: such a key is only returned.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class SingleValue:
+    """Equal to ``value``, which is in the normal form of its VR (C.2.2.2.1); case counts."""
+
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class ValueList:
+    """Equal to one of ``values``: UID list matching (C.2.2.2.2), Multiple Value Matching."""
+
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Wildcard:
+    """``*`` is any number of characters, ``?`` exactly one (C.2.2.2.4); every other character is itself."""
+
+    pattern: str
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """From ``first`` to ``last``, both included, in the normal form of DA, TM or DT (C.2.2.2.5). Empty: open."""
+
+    first: str
+    last: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CombinedRange:
+    """One interval over a date and a time attribute (C.2.2.2.5.4), ends as ``YYYYMMDDHHMMSS.FFFFFF``. Empty: open."""
+
+    time_tag: int
+    first: str
+    last: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NameMatch:
+    """A person name by its folded component groups: alphabetic, ideographic, phonetic.
+
+    Each group is a pattern that may hold ``*`` and ``?``, empty where nothing is asked of it. With ``any_group`` the
+    request had but one, and it may match any of the three. ``fuzzy`` is semantic matching (C.2.2.2.1.1).
+    """
+
+    groups: tuple[str, str, str]
+    any_group: bool = False
+    fuzzy: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    """One of several person names (Multiple Value Matching, C.2.2.2.8)."""
+
+    alternatives: tuple[NameMatch, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EmptyValue:
+    """No value, or no attribute (Empty Value Matching, C.2.2.2.7)."""
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceMatch:
+    """One item in which every key matches (C.2.2.2.6)."""
+
+    keys: tuple[Key, ...]
+
+
+Match = SingleValue | ValueList | Wildcard | Range | CombinedRange | NameMatch | AnyOf | EmptyValue | SequenceMatch
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A matching key: the attribute and what is asked of it."""
+
+    tag: int
+    vr: str
+    match: Match

@@ -14,6 +14,10 @@ from pacslite.dimse.command import CommandSet, Value
 from pacslite.dimse.status import SUCCESS, Kind, kind_of
 from pacslite.facts import Peer
 
+OutgoingDataSet = bytes | memoryview | AsyncIterator[bytes | memoryview]
+"""A data set to be sent, in its context's transfer syntax: whole, or in pieces of even length that are not empty. It is
+not copied, so memory under a view must not change until it has been sent."""
+
 
 class DataSet(Protocol):
     """The bytes of a data set that may still be arriving, in its context's transfer syntax."""
@@ -65,13 +69,14 @@ class Invoker(Protocol):
         self,
         context_id: int,
         elements: Mapping[int, Value],
-        data_set: bytes | AsyncIterator[bytes] | None = None,
+        data_set: OutgoingDataSet | None = None,
         *,
         answer_s: float = 60.0,
     ) -> CommandSet:
         """Invoke an operation that has one response and return that; a Message ID is supplied.
 
-        Raises :class:`AssociationError` if the association ends first or the peer is silent for ``answer_s`` seconds.
+        Raises :class:`AssociationError` if the association ends first or nothing passes over it for ``answer_s``
+        seconds. Nothing else holds calls against ``window``: the caller does.
         """
 
 

@@ -3,8 +3,8 @@
 Theory of operation. Fragments become messages (:class:`~pacslite.dimse.messages.MessageReader`). A request starts a
 task that performs it, at once, while its data set is still arriving; at most ``window`` of them run, in the order they
 came (PS3.7 D.3.3.3). While too many wait, reading pauses, and what one read had already brought is put off: a single
-read may hold thousands of small requests. A response goes to whoever invoked the operation.
-Messages leave one at a time, because fragments of two must not mix (PS3.8 Annex E.2). When the connection ends, by
+read may hold thousands of small requests. A response goes to whoever invoked the operation
+(:mod:`~pacslite.net.invoker`); messages leave by the :mod:`~pacslite.net.sender`. When the connection ends, by
 whichever side, data sets that are still incomplete fail, operations that are complete run on and see their cancellation
 requested, and the owner is told once.
 """
@@ -13,19 +13,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 
 from pacslite import errors
-from pacslite.dimse.command import CommandField, CommandSet, Tag, Value, encode_command
+from pacslite.dimse.command import CommandField, CommandSet, Value
 from pacslite.dimse.messages import CommandReceived, MessageReader
-from pacslite.dimse.service import Context, Request
+from pacslite.dimse.service import Context, OutgoingDataSet, Request
 from pacslite.errors import AssociationAborted, AssociationError, ConnectionLost, RemoteProtocolError
 from pacslite.facts import Peer
 from pacslite.net.incoming import IncomingDataSet, ReceiveBudget
+from pacslite.net.invoker import Invocation, Invoker
 from pacslite.net.limits import ConnectionLimits
 from pacslite.net.protocol import AssociationProtocol
+from pacslite.net.sender import Sender
 from pacslite.ul.connection import (
     Aborted,
     AssociationAccepted,
@@ -38,8 +39,7 @@ from pacslite.ul.connection import (
     Role,
     UpperLayerEvent,
 )
-from pacslite.ul.fsm import State
-from pacslite.ul.pdu import ABORT_BY_USER, AbortReason, AssociateAC, AssociateRJ, AssociateRQ
+from pacslite.ul.pdu import AbortReason, AssociateAC, AssociateRJ, AssociateRQ
 
 Perform = Callable[["Association", Request], Awaitable[None]]
 
@@ -63,14 +63,6 @@ class _Operation:
     @property
     def awaits_peer(self) -> bool:
         return self.data_set is not None and not self.data_set.complete
-
-
-@dataclass(frozen=True, slots=True)
-class IncomingResponse:
-    """A response to an operation of ours, with its data set if it has one."""
-
-    command: CommandSet
-    data_set: IncomingDataSet | None
 
 
 @dataclass(slots=True)
@@ -109,6 +101,7 @@ class Association:
         self.totals = Totals()
         self.how_it_ended = "silent"
         self.protocol = AssociationProtocol(role, limits, self)
+        self._role = role
         self._clock = asyncio.get_running_loop().time
         self.opened_at = self._clock()
         self.established_at: float | None = None
@@ -129,10 +122,9 @@ class Association:
         self._crowded = False
         self._deferred: deque[DataFragment | ReleaseRequested] = deque()
         self._operations: dict[int, _Operation] = {}
-        self._sending = asyncio.Lock()
+        self._sender = Sender(self.protocol)
+        self._invoker = Invoker(self.send, quiet_since=self._quiet_since, hold=self._hold, unhold=self._unhold)
         self._incoming: IncomingDataSet | None = None
-        self._invoked: dict[int, asyncio.Queue[IncomingResponse | AssociationError]] = {}
-        self._last_message_id = 0
         self._answer: asyncio.Future[AssociateAC] | None = None
         self._released = asyncio.Event()
         self._closed = asyncio.Event()
@@ -144,11 +136,6 @@ class Association:
     @property
     def established(self) -> bool:
         return self.protocol.upper_layer.established
-
-    @property
-    def _may_send(self) -> bool:
-        """P-DATA may follow the peer's A-RELEASE-RQ until it is answered (PS3.8 Table 9-10, Sta8)."""
-        return self.protocol.is_open and self.protocol.upper_layer.state in (State.STA6, State.STA8)
 
     @property
     def busy(self) -> bool:
@@ -217,7 +204,7 @@ class Association:
 
     def is_waiting_for_peer(self) -> bool:
         """The peer's silence counts when every running operation waits for the peer's bytes, or none runs."""
-        if self._budget.paused or self._crowded or self._invoked:
+        if self._budget.paused or self._crowded or self._invoker.busy:
             return False
         return all(operation.awaits_peer for operation in self._operations.values())
 
@@ -289,21 +276,13 @@ class Association:
             )
         self._incoming = IncomingDataSet(self._budget) if command.has_data_set else None
         if command.is_response:
-            self._receive_response(command)
+            self._invoker.received(command, self._incoming)
         elif command.field == CommandField.C_CANCEL_RQ:
             self._cancel(command.responds_to)
             if self._incoming is not None:
                 self._incoming.discard()  # it has no data set (PS3.7 9.3.2.3); one that comes is dropped
         else:
             self._start(context, command)
-
-    def _receive_response(self, command: CommandSet) -> None:
-        queue = self._invoked.get(command.responds_to)
-        if queue is None:
-            raise RemoteProtocolError(
-                f"response to message {command.responds_to}, which was not sent", reason=AbortReason.UNEXPECTED_PDU
-            )
-        queue.put_nowait(IncomingResponse(command, self._incoming))
 
     def _cancel(self, message_id: int) -> None:
         operation = self._operations.get(message_id)
@@ -381,98 +360,50 @@ class Association:
         if self._holding == 0:
             self.protocol.resume_reading()
 
-    # --- Sending ----------------------------------------------------------------------------------------------------
+    # --- Invoking ---------------------------------------------------------------------------------------------------
 
-    async def send(
+    def invoke(
         self,
         context_id: int,
         elements: Mapping[int, Value],
-        data_set: bytes | AsyncIterator[bytes] | None = None,
-    ) -> None:
-        """Send one message whole; raises :class:`ConnectionLost` if the association is gone.
-
-        A data set of unknown length comes as an iterator of non-empty pieces, each of even length.
-        """
-        command = encode_command(elements)
-        async with self._sending:
-            if not self._may_send:
-                raise ConnectionLost("association ended before the message was sent")
-            upper_layer = self.protocol.upper_layer
-            upper_layer.send_data(context_id, command, command=True, last=True)
-            if isinstance(data_set, bytes):
-                upper_layer.send_data(context_id, data_set, command=False, last=True)
-            elif data_set is not None:
-                try:
-                    await self._send_pieces(context_id, data_set)
-                except BaseException:  # half a message cannot be taken back, and nothing may follow it
-                    self.protocol.abort("a message was broken off", source=ABORT_BY_USER)
-                    raise
-            self.protocol.transmit()
-            await self.protocol.drain()
-
-    async def _send_pieces(self, context_id: int, data_set: AsyncIterator[bytes]) -> None:
-        held = b""
-        async for piece in data_set:
-            if held:
-                self.protocol.upper_layer.send_data(context_id, held, command=False, last=False)
-                self.protocol.transmit()
-                await self.protocol.drain()
-                if not self._may_send:
-                    raise ConnectionLost("association ended while a data set was sent")
-            held = piece
-        self.protocol.upper_layer.send_data(context_id, held, command=False, last=True)
-
-    async def invoke(
-        self,
-        context_id: int,
-        elements: Mapping[int, Value],
-        data_set: bytes | AsyncIterator[bytes] | None = None,
+        data_set: OutgoingDataSet | None = None,
         *,
         answer_s: float = 60.0,
-    ) -> AsyncGenerator[IncomingResponse, None]:
-        """Invoke an operation on the peer: send the message, with a Message ID of ours, and yield its responses.
-
-        The caller stops at the final one. Raises :class:`AssociationError` if the association ends before it comes,
-        or if the peer says nothing for ``answer_s`` seconds once everything was sent.
-        """
-        message_id = self._next_message_id()
-        queue: asyncio.Queue[IncomingResponse | AssociationError] = asyncio.Queue()
-        self._invoked[message_id] = queue
-        try:
-            await self.send(context_id, {**elements, Tag.MESSAGE_ID: message_id}, data_set)
-            while True:
-                try:
-                    async with asyncio.timeout(answer_s):
-                        response = await queue.get()
-                except TimeoutError:
-                    raise ConnectionLost(f"no answer to message {message_id} within {answer_s:g} s") from None
-                if isinstance(response, AssociationError):
-                    raise response
-                yield response
-        finally:
-            del self._invoked[message_id]
+    ) -> Invocation:
+        """An operation on the peer, whatever number of responses it has: see :class:`Invocation` for how to use it."""
+        return Invocation(self._invoker, context_id, elements, data_set, answer_s=answer_s)
 
     async def call(
         self,
         context_id: int,
         elements: Mapping[int, Value],
-        data_set: bytes | AsyncIterator[bytes] | None = None,
+        data_set: OutgoingDataSet | None = None,
         *,
         answer_s: float = 60.0,
     ) -> CommandSet:
-        """Invoke an operation that has one response and return that; raises as :meth:`invoke` does."""
-        async with aclosing(self.invoke(context_id, elements, data_set, answer_s=answer_s)) as responses:
-            async for response in responses:
-                if response.data_set is not None:
-                    response.data_set.discard()
-                return response.command
-        raise ConnectionLost("association ended without an answer")
+        """Invoke an operation that has one response and return that; raises as an :class:`Invocation` does."""
+        async with self.invoke(context_id, elements, data_set, answer_s=answer_s) as invocation:
+            response = await anext(invocation)
+            if response.data_set is not None:
+                response.data_set.discard()
+            return response.command
 
-    def _next_message_id(self) -> int:
-        while True:
-            self._last_message_id = self._last_message_id % 0xFFFF + 1
-            if self._last_message_id not in self._invoked:
-                return self._last_message_id
+    async def send(
+        self, context_id: int, elements: Mapping[int, Value], data_set: OutgoingDataSet | None = None
+    ) -> None:
+        """Send one message whole; raises :class:`ConnectionLost` if the association is gone."""
+        await self._sender.send(context_id, elements, data_set)
+
+    def _quiet_since(self) -> float:
+        """Since when nothing has passed that would show the peer alive; now, while it cannot be expected to speak.
+
+        As requestor, what the peer invokes is part of what we asked for (C-GET): it waits for us to perform that.
+        """
+        if self._holding or (
+            self._role is Role.REQUESTOR and any(not one.awaits_peer for one in self._operations.values())
+        ):
+            return self._clock()
+        return self.protocol.active_at
 
     # --- Ending -----------------------------------------------------------------------------------------------------
 
@@ -499,5 +430,4 @@ class Association:
                 operation.data_set.fail(error)
         if self._incoming is not None:
             self._incoming.fail(error)
-        for queue in self._invoked.values():
-            queue.put_nowait(error)
+        self._invoker.fail(error)

@@ -114,6 +114,11 @@ class AssociationProtocol(asyncio.Protocol):
     # --- The user's calls ---------------------------------------------------------------------------------------------
 
     @property
+    def active_at(self) -> float:
+        """When something last passed, in either direction."""
+        return self._active_at
+
+    @property
     def is_open(self) -> bool:
         return self._transport is not None and not self._transport.is_closing()
 

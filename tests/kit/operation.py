@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 
 from pacslite.dimse.command import CommandSet, Value
-from pacslite.dimse.service import Context
+from pacslite.dimse.service import Context, OutgoingDataSet
 from pacslite.errors import ConnectionLost, OutOfResources
 
 
@@ -44,7 +44,7 @@ class Nobody:
         self,
         context_id: int,
         elements: Mapping[int, Value],
-        data_set: bytes | AsyncIterator[bytes] | None = None,
+        data_set: OutgoingDataSet | None = None,
         *,
         answer_s: float = 60.0,
     ) -> CommandSet:

@@ -138,6 +138,23 @@ class OperationServed(Fact):
     seconds: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueryServed(Fact):
+    """A query ended: complete, cancelled (by the requester, or because it went away), failed or broken off.
+
+    ``keys`` are the keywords of what was matched, never a value. ``first_s`` is until the first matches were there.
+    """
+
+    peer: Peer
+    model: str
+    level: str
+    keys: tuple[str, ...]
+    answers: int
+    outcome: str
+    first_s: float
+    seconds: float
+
+
 # --- The archive -----------------------------------------------------------------------------------------------------
 
 

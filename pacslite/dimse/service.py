@@ -6,7 +6,7 @@ A C-ECHO yields one response, a C-FIND a thousand, a C-MOVE reports its progress
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -35,6 +35,9 @@ class Cancellation(Protocol):
     @property
     def requested(self) -> bool:
         """True once the C-CANCEL-RQ has arrived."""
+
+    def when_requested(self, call: Callable[[], None] | None) -> None:
+        """Have ``call`` called when it arrives, once; None is nobody again. It must not raise and must not wait."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from pacslite.dimse.messages import CommandReceived, MessageReader
 from pacslite.dimse.service import Context, OutgoingDataSet, Request
 from pacslite.errors import AssociationAborted, AssociationError, ConnectionLost, RemoteProtocolError
 from pacslite.facts import Peer
+from pacslite.net.cancellation import Cancellation
 from pacslite.net.incoming import IncomingDataSet, ReceiveBudget
 from pacslite.net.invoker import Invocation, Invoker
 from pacslite.net.limits import ConnectionLimits
@@ -42,13 +43,6 @@ from pacslite.ul.connection import (
 from pacslite.ul.pdu import AbortReason, AssociateAC, AssociateRJ, AssociateRQ
 
 Perform = Callable[["Association", Request], Awaitable[None]]
-
-
-@dataclass(slots=True)
-class Cancellation:
-    """Set by the C-CANCEL that names the operation."""
-
-    requested: bool = False
 
 
 @dataclass(slots=True)
@@ -238,7 +232,7 @@ class Association:
         self._fail(error or ConnectionLost("connection closed by the peer"))
         for operation in self._operations.values():
             if operation.task is not None and not operation.awaits_peer:
-                operation.cancellation.requested = True
+                operation.cancellation.request()
         self._closed.set()
         self._released.set()
         if self._ended is not None:
@@ -287,7 +281,7 @@ class Association:
     def _cancel(self, message_id: int) -> None:
         operation = self._operations.get(message_id)
         if operation is not None:  # one that has had its final answer is ignored (PS3.7 9.3.2.3)
-            operation.cancellation.requested = True
+            operation.cancellation.request()
 
     def _start(self, context: Context, command: CommandSet) -> None:
         if self._perform is None:

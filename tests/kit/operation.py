@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 
 from pacslite.dimse.command import CommandSet, Value
 from pacslite.dimse.service import Context, OutgoingDataSet
@@ -30,6 +30,9 @@ class Never:
     """Nobody cancels."""
 
     requested = False
+
+    def when_requested(self, call: Callable[[], None] | None) -> None:
+        """There is nothing to wait for."""
 
 
 class Nobody:

@@ -36,6 +36,12 @@ def test_a_new_folder_becomes_a_store(tmp_path: Path) -> None:
         pass
 
 
+def test_a_file_is_no_data_folder(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(StoreInUseError, match="is a file"), open_layout(tmp_path / "thesis.tex", StoreMode.SERVER):
+        pass
+
+
 def test_a_second_server_is_refused_in_one_line_that_names_the_first(tmp_path: Path) -> None:
     with open_layout(tmp_path, StoreMode.SERVER):
         assert server_is_running(tmp_path)

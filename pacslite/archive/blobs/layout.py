@@ -94,7 +94,10 @@ def server_is_running(folder: Path) -> bool:
 
 
 def _prepare(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise StoreInUseError(f"{folder}: is a file, and a data folder is wanted") from None
     marker = folder / MARKER
     try:
         layout = tomllib.loads(marker.read_text()).get("layout")

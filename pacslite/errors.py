@@ -47,6 +47,13 @@ class RemoteProtocolError(ProtocolError):
         self.reason = reason
 
 
+# --- The archive -----------------------------------------------------------------------------------------------------
+
+
+class ObjectUnreadable(PacsliteError):
+    """The file of an object that the index knows is gone, cut short, or cannot be read."""
+
+
 # --- Associations ----------------------------------------------------------------------------------------------------
 
 
@@ -167,7 +174,40 @@ class DataSetMismatch(DimseError):
     status = 0xA900
 
 
+class InvalidKey(DimseError):
+    """C-FIND, C-MOVE or C-GET failed: a key breaks the rules of the SOP Class (PS3.4 Table C.4-1, A900)."""
+
+    status = 0xA900
+
+
 class CannotUnderstand(DimseError):
     """C-STORE failed: the data set cannot be identified (PS3.4 Table B.2-1, Cxxx)."""
 
     status = 0xC000
+
+
+# --- Retrievals (PS3.4 C.4.2, C.4.3) ---------------------------------------------------------------------------------
+
+
+class CannotCountMatches(DimseError):
+    """C-MOVE or C-GET refused: how many objects match cannot be found out (PS3.4 Table C.4-2, A701)."""
+
+    status = 0xA701
+
+
+class CannotPerformSubOperations(DimseError):
+    """C-MOVE or C-GET refused: not one sub-operation could be performed (PS3.4 Table C.4-2, A702)."""
+
+    status = 0xA702
+
+
+class UnknownDestination(DimseError):
+    """C-MOVE refused: the Move Destination is no peer that we may call (PS3.4 Table C.4-2, A801)."""
+
+    status = 0xA801
+
+
+class UnableToProcess(DimseError):
+    """C-FIND, C-MOVE or C-GET failed: the identifier cannot be decoded (PS3.4 Tables C.4-1 and C.4-2, Cxxx)."""
+
+    status = 0xC001

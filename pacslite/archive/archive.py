@@ -12,7 +12,7 @@ import collections
 import contextlib
 import sqlite3
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 
 from pacslite.archive import listing
 from pacslite.archive.blobs.disk import Disk
@@ -25,7 +25,9 @@ from pacslite.archive.index.writer import IndexWriter
 from pacslite.archive.ingest import Ingest, Workshop
 from pacslite.archive.listing import Listing
 from pacslite.archive.model import Origin, Stats, StoredObject
+from pacslite.archive.reading import Reading
 from pacslite.archive.recovery import reconcile
+from pacslite.archive.selection import Selection, select_objects
 from pacslite.archive.settings import ArchiveSettings, StoreMode
 from pacslite.archive.space import Space
 from pacslite.archive.threads import FileThreads
@@ -42,6 +44,7 @@ class Archive:
         self.workshop = workshop
         self.list = Listing(reader, layout.folder)
         self._reader = reader
+        self._reading = Reading(workshop.threads)
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -82,6 +85,18 @@ class Archive:
     async def read(self, sop_instance_uid: str) -> StoredObject | None:
         """Where the object with this UID is; None if there is none."""
         return await listing.find(self._reader, self.layout.folder, sop_instance_uid)
+
+    async def select(self, unique_keys: Mapping[int, Sequence[str]]) -> Selection:
+        """The objects below the entities that ``unique_keys`` name; see :func:`select_objects`."""
+        return await select_objects(self._reader, self.layout.folder, unique_keys)
+
+    def load(self, stored: StoredObject) -> asyncio.Future[bytes]:
+        """The data set's bytes, whole: for small ones; see :meth:`Reading.load`."""
+        return self._reading.load(stored)
+
+    def pieces(self, stored: StoredObject, *, piece_bytes: int) -> AsyncGenerator[bytes, None]:
+        """The data set's bytes in pieces; see :meth:`Reading.pieces`."""
+        return self._reading.pieces(stored, piece_bytes=piece_bytes)
 
     async def stats(self) -> Stats:
         return await listing.stats(self._reader, self.layout.index, self.workshop.space.free_bytes)

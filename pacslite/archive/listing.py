@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Select, func, select
 
@@ -198,25 +198,28 @@ class Listing:
 
 async def find(reader: IndexReader, folder: Path, sop_instance_uid: str) -> StoredObject | None:
     """The object with this UID, and where it is."""
-    query = (
-        select(
-            instances.c.path,
-            instances.c.data_set_offset,
-            instances.c.size,
-            instances.c.digest,
-            instances.c.sop_class_uid,
-            instances.c.transfer_syntax_uid,
-            func.coalesce(studies.c.study_uid, ""),
-            func.coalesce(series.c.series_uid, ""),
-            instances.c.stored_at,
-        )
-        .select_from(instances.outerjoin(series, instances.c.series == series.c.id).outerjoin(studies))
-        .where(instances.c.sop_instance_uid == sop_instance_uid)
-    )
-    rows: Sequence[Row] = await reader.all(query)
-    if not rows:
-        return None
-    path, offset, size, digest, sop_class, syntax, study_uid, series_uid, stored_at = rows[0]
+    rows: Sequence[Row] = await reader.all(WHEREABOUTS.where(instances.c.sop_instance_uid == sop_instance_uid))
+    return stored_object(rows[0], folder) if rows else None
+
+
+WHEREABOUTS: Final = select(
+    instances.c.sop_instance_uid,
+    instances.c.path,
+    instances.c.data_set_offset,
+    instances.c.size,
+    instances.c.digest,
+    instances.c.sop_class_uid,
+    instances.c.transfer_syntax_uid,
+    func.coalesce(studies.c.study_uid, ""),
+    func.coalesce(series.c.series_uid, ""),
+    instances.c.stored_at,
+).select_from(instances.outerjoin(series, instances.c.series == series.c.id).outerjoin(studies))
+"""What :func:`stored_object` needs of each."""
+
+
+def stored_object(row: Row, folder: Path) -> StoredObject:
+    """From a row of :data:`WHEREABOUTS`."""
+    sop_instance_uid, path, offset, size, digest, sop_class, syntax, study_uid, series_uid, stored_at = row
     usual = blob_path(
         study_uid=study_uid, series_uid=series_uid, sop_class_uid=sop_class, sop_instance_uid=sop_instance_uid
     )

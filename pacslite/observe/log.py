@@ -24,6 +24,9 @@ LOGGER = logging.getLogger("pacslite")
 
 NAMED_CONTEXTS = 4
 """So many refused abstract syntaxes are named for each reason; a sender may propose 128."""
+NAMED_KEYS = 6
+SLOW_QUERY_S = 1.0
+"""A query that takes longer is worth a line at level info: a person has waited for it."""
 
 _REFUSALS = {
     1: "not permitted to this peer",
@@ -56,6 +59,7 @@ class LogObserver:
             facts.AssociationRefused: self._refused,
             facts.AssociationEnded: self._ended,
             facts.OperationServed: self._served,
+            facts.QueryServed: self._query_served,
             facts.InstanceStored: self._stored,
         }
 
@@ -129,6 +133,20 @@ class LogObserver:
         message = (
             f"{_who(fact.peer)} {fact.command}{clean(of + instance)}: "
             f"{kind.value} {fact.status:04X}{comment} in {fact.seconds * 1000:.1f} ms"
+        )
+        self._log(level, fact, message)
+
+    def _query_served(self, fact: facts.QueryServed) -> None:
+        level = logging.INFO if fact.seconds >= SLOW_QUERY_S else logging.DEBUG
+        if not self._logger.isEnabledFor(level):
+            return
+        by = f" by {', '.join(fact.keys[:NAMED_KEYS])}" if fact.keys else " without a key"
+        more = f" and {len(fact.keys) - NAMED_KEYS} more" if len(fact.keys) > NAMED_KEYS else ""
+        outcome = "" if fact.outcome == "complete" else f", {fact.outcome}"
+        message = (
+            f"{_who(fact.peer)} query, {fact.model}, {fact.level} level{by}{more}: "
+            f"{_counted(fact.answers, 'answer')}{outcome}, the first found after {fact.first_s * 1000:.1f} ms, "
+            f"all in {fact.seconds * 1000:.1f} ms"
         )
         self._log(level, fact, message)
 

@@ -55,6 +55,22 @@ class Metrics:
             buckets=OPERATION_BUCKETS_S,
             registry=registry,
         )
+        self._queries = Counter(
+            "pacslite_queries",
+            "Queries that were run, by level and how they ended.",
+            ("level", "outcome"),
+            registry=registry,
+        )
+        self._query_answers = Counter(
+            "pacslite_query_answers", "Answers to queries, by level.", ("level",), registry=registry
+        )
+        self._query_first_seconds = Histogram(
+            "pacslite_query_first_seconds",
+            "From a query's identifier to its first matches, or to its end if there are none.",
+            ("level",),
+            buckets=OPERATION_BUCKETS_S,
+            registry=registry,
+        )
         self._instances = Counter(
             "pacslite_instances_stored", "Objects taken in, by what became of them.", ("outcome",), registry=registry
         )
@@ -74,6 +90,7 @@ class Metrics:
             facts.AssociationRefused: self._association_refused,
             facts.AssociationEnded: self._association_ended,
             facts.OperationServed: self._operation_served,
+            facts.QueryServed: self._query_served,
             facts.InstanceStored: self._instance_stored,
         }
 
@@ -118,6 +135,11 @@ class Metrics:
             self._by_command.setdefault(fact.command, self._operation_seconds.labels(fact.command))
         counter.inc()
         self._by_command[fact.command].observe(fact.seconds)
+
+    def _query_served(self, fact: facts.QueryServed) -> None:
+        self._queries.labels(fact.level, fact.outcome).inc()
+        self._query_answers.labels(fact.level).inc(fact.answers)
+        self._query_first_seconds.labels(fact.level).observe(fact.first_s)
 
     def _instance_stored(self, fact: facts.InstanceStored) -> None:
         counter = self._by_outcome.get(fact.outcome)

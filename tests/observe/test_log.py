@@ -21,6 +21,7 @@ from pacslite.facts import (
     ListenerOpened,
     OperationServed,
     Peer,
+    QueryServed,
     ShutdownStarted,
     StoreReconciled,
     TaskFailed,
@@ -54,6 +55,16 @@ FAILED = OperationServed(
     sop_class=CT,
     sop_instance=INSTANCE,
     seconds=0.0123,
+)
+QUERY = QueryServed(
+    peer=PEER,
+    model="Study Root",
+    level="STUDY",
+    keys=("PatientName", "StudyDate"),
+    answers=12,
+    outcome="complete",
+    first_s=0.0021,
+    seconds=0.0304,
 )
 STORED = InstanceStored(
     sop_class=CT,
@@ -195,6 +206,21 @@ def test_a_stored_object_at_debug_has_size_and_time(tell: Tell) -> None:
     (line,) = tell(STORED)
     assert line.human.endswith(f"CT1: CT Image Storage {HASH} stored, 524.3 kB in 4.0 ms")
     assert INSTANCE not in json.dumps(line.json)
+
+
+def test_a_query_is_told_at_debug_and_a_slow_one_always(tell: Tell) -> None:
+    assert not tell(QUERY, level=logging.INFO)
+    (line,) = tell(QUERY)
+    assert line.human.endswith(
+        "CT1@10.1.2.3:50123 > PACSLITE [7] query, Study Root, STUDY level by PatientName, StudyDate: 12 answers, "
+        "the first found after 2.1 ms, all in 30.4 ms"
+    )
+    assert (line.json["event"], line.json["keys"]) == ("query_served", ["PatientName", "StudyDate"])
+    (slow,) = tell(replace(QUERY, seconds=1.5, outcome="cancelled", answers=1, keys=()), level=logging.INFO)
+    assert slow.level == "INFO"
+    assert "STUDY level without a key: 1 answer, cancelled, the first" in slow.human
+    (long,) = tell(replace(QUERY, keys=tuple("ABCDEFGH")))
+    assert "by A, B, C, D, E, F and 2 more:" in long.human
 
 
 def test_an_object_with_other_content_is_always_told(tell: Tell) -> None:

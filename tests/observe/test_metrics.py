@@ -14,6 +14,7 @@ from pacslite.facts import (
     ListenerOpened,
     OperationServed,
     Peer,
+    QueryServed,
     TaskFailed,
 )
 from pacslite.observe.metrics import Metrics
@@ -90,6 +91,19 @@ def test_objects_are_counted_by_outcome_and_size() -> None:
     assert value(metrics, "pacslite_instances_stored_total", {"outcome": "stored"}) == 2
     assert value(metrics, "pacslite_instances_stored_total", {"outcome": "identical"}) == 1
     assert value(metrics, "pacslite_instance_bytes_sum") == 1500
+
+
+def test_queries_are_counted_by_level_and_outcome() -> None:
+    metrics = Metrics()
+    for level, outcome in (("STUDY", "complete"), ("STUDY", "cancelled"), ("IMAGE", "complete")):
+        metrics(
+            QueryServed(
+                peer=PEER, model="", level=level, keys=(), answers=5, outcome=outcome, first_s=0.002, seconds=0.3
+            )
+        )
+    assert value(metrics, "pacslite_queries_total", {"level": "STUDY", "outcome": "cancelled"}) == 1
+    assert value(metrics, "pacslite_query_answers_total", {"level": "STUDY"}) == 10
+    assert value(metrics, "pacslite_query_first_seconds_sum", {"level": "IMAGE"}) == 0.002
 
 
 def test_defects_are_counted_and_other_facts_are_none_of_its_business() -> None:

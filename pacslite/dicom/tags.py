@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from pydicom.datadict import dictionary_keyword, dictionary_VR
+from pacslite.dicom.dictionary import dictionary_keyword, dictionary_VR
 
 SPECIFIC_CHARACTER_SET: Final = 0x00080005
 IMAGE_TYPE: Final = 0x00080008
@@ -43,6 +43,7 @@ NAME_OF_PHYSICIANS_READING_STUDY: Final = 0x00081060
 OPERATORS_NAME: Final = 0x00081070
 ADMITTING_DIAGNOSES_DESCRIPTION: Final = 0x00081080
 MANUFACTURER_MODEL_NAME: Final = 0x00081090
+AVAILABLE_TRANSFER_SYNTAX_UID: Final = 0x00083002
 PATIENT_NAME: Final = 0x00100010
 PATIENT_ID: Final = 0x00100020
 ISSUER_OF_PATIENT_ID: Final = 0x00100021
@@ -70,6 +71,12 @@ ACQUISITION_NUMBER: Final = 0x00200012
 INSTANCE_NUMBER: Final = 0x00200013
 FRAME_OF_REFERENCE_UID: Final = 0x00200052
 LATERALITY: Final = 0x00200060
+NUMBER_OF_PATIENT_RELATED_STUDIES: Final = 0x00201200
+NUMBER_OF_PATIENT_RELATED_SERIES: Final = 0x00201202
+NUMBER_OF_PATIENT_RELATED_INSTANCES: Final = 0x00201204
+NUMBER_OF_STUDY_RELATED_SERIES: Final = 0x00201206
+NUMBER_OF_STUDY_RELATED_INSTANCES: Final = 0x00201208
+NUMBER_OF_SERIES_RELATED_INSTANCES: Final = 0x00201209
 IMAGE_COMMENTS: Final = 0x00204000
 NUMBER_OF_FRAMES: Final = 0x00280008
 ROWS: Final = 0x00280010
@@ -186,8 +193,29 @@ WANTED_OF_REQUEST: Final[frozenset[int]] = frozenset(
 )
 """The attributes the index keeps of each item of the Request Attributes Sequence (0040,0275)."""
 
-VR_OF: Final[Mapping[int, str]] = MappingProxyType({tag: dictionary_VR(tag) for tag in WANTED | WANTED_OF_REQUEST})
-"""The VR PS3.6 gives to each wanted attribute; what a sender wrote there may differ."""
+OF_QUERIES: Final[frozenset[int]] = frozenset(
+    {
+        QUERY_RETRIEVE_LEVEL,
+        RETRIEVE_AE_TITLE,
+        INSTANCE_AVAILABILITY,
+        MODALITIES_IN_STUDY,
+        SOP_CLASSES_IN_STUDY,
+        AVAILABLE_TRANSFER_SYNTAX_UID,
+        NUMBER_OF_PATIENT_RELATED_STUDIES,
+        NUMBER_OF_PATIENT_RELATED_SERIES,
+        NUMBER_OF_PATIENT_RELATED_INSTANCES,
+        NUMBER_OF_STUDY_RELATED_SERIES,
+        NUMBER_OF_STUDY_RELATED_INSTANCES,
+        NUMBER_OF_SERIES_RELATED_INSTANCES,
+        REQUEST_ATTRIBUTES_SEQUENCE,
+    }
+)
+"""Attributes that queries know besides: of no object, or made from several (PS3.4 C.3.4), or a sequence."""
+
+VR_OF: Final[Mapping[int, str]] = MappingProxyType(
+    {tag: dictionary_VR(tag) for tag in WANTED | WANTED_OF_REQUEST | OF_QUERIES}
+)
+"""The VR PS3.6 gives to each of these attributes; what a sender wrote there may differ."""
 
 
 def keyword_of(tag: int) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from pydicom._uid_dict import UID_dictionary
+from pacslite.dicom.dictionary import UID_REGISTRY
 
 IMPLICIT_VR_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2"
 EXPLICIT_VR_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2.1"
@@ -112,7 +112,7 @@ TRANSFER_SYNTAXES: Final[Mapping[str, TransferSyntax]] = MappingProxyType(
         uid: _describe(uid, name)
         for uid, name in {
             **_NEWER,
-            **{uid: name for uid, (name, kind, *_) in UID_dictionary.items() if kind == "Transfer Syntax"},
+            **{uid: name for uid, (name, kind, *_) in UID_REGISTRY.items() if kind == "Transfer Syntax"},
         }.items()
         if uid != _PAPYRUS_3
     }

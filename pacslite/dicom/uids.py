@@ -6,7 +6,7 @@ import re
 import uuid
 from typing import Final
 
-from pydicom._uid_dict import UID_dictionary
+from pacslite.dicom.dictionary import UID_REGISTRY
 
 IMPLEMENTATION_CLASS_UID: Final = "2.25.291536659104024609775000532986822547806"
 IMPLEMENTATION_VERSION_NAME: Final = "PACSLITE_0_1"
@@ -35,7 +35,7 @@ _NOT_STORAGE = ("1.2.840.10008.1.20.", MEDIA_STORAGE_DIRECTORY)
 
 STORAGE_SOP_CLASSES: Final[frozenset[str]] = frozenset(
     uid
-    for uid, (name, kind, *_) in UID_dictionary.items()
+    for uid, (name, kind, *_) in UID_REGISTRY.items()
     if kind == "SOP Class" and "Storage" in name and not uid.startswith(_NOT_STORAGE)
 )
 """Every Storage SOP Class in pydicom's dictionary, retired ones included: old archives still send them."""
@@ -76,5 +76,5 @@ def new_uid() -> str:
 
 def name_of(uid: str) -> str:
     """The name PS3.6 gives to `uid`, or the UID itself."""
-    entry = UID_dictionary.get(uid)
+    entry = UID_REGISTRY.get(uid)
     return entry[0] or uid if entry else uid

@@ -17,6 +17,12 @@ class Registration:
 
     ``serves`` is given an abstract syntax and the Related General SOP Classes that the requester names for it
     (PS3.7 D.3.3.6). ``abstract_syntaxes`` are those of them that have a name, for the conformance statement.
+
+    ``extended`` is given the Service-class-application-information that a requester offers by SOP Class Extended
+    Negotiation, and returns the answer, or None for none (PS3.7 D.3.3.5; DM-04); the agreed bytes are the context's
+    ``extended``. ``sends_to`` is the permission whose holders may take the SCP role, so that we may invoke these
+    operations on them (C-GET; DM-03, QR-07); ``produces`` are the transfer syntaxes that whatever we send then can be
+    converted to.
     """
 
     name: str
@@ -25,6 +31,9 @@ class Registration:
     transfer_syntaxes: tuple[str, ...]
     permission: Permission
     operations: Mapping[CommandField, Service]
+    extended: Callable[[bytes], bytes | None] | None = None
+    sends_to: Permission | None = None
+    produces: tuple[str, ...] = ()
 
 
 class ServiceRegistry:

@@ -16,7 +16,6 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from pacslite.dimse.registry import ServiceRegistry
-from pacslite.dimse.service import Context
 from pacslite.facts import (
     AssociationAccepted,
     AssociationEnded,
@@ -28,6 +27,7 @@ from pacslite.facts import (
 )
 from pacslite.net.access import AccessPolicy, Admission, Refusal
 from pacslite.net.association import Association, Perform
+from pacslite.net.contexts import agreed_windows
 from pacslite.net.limits import ConnectionLimits
 from pacslite.net.protocol import AssociationProtocol
 from pacslite.net.securing import Securing
@@ -38,7 +38,10 @@ from pacslite.ul.pdu import AssociateAC, AssociateRJ, AssociateRQ
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AcceptorLimits:
-    """How many associations at once, in all and from one address, and how many connections that may not be any."""
+    """How many associations at once, in all and from one address, and how many connections that may not be any.
+
+    ``async_window`` is how many operations one association may have outstanding, in each direction.
+    """
 
     max_associations: int = 200
     max_associations_per_peer: int = 50
@@ -195,33 +198,24 @@ class Acceptor:
             return AbstractSyntaxPolicy(
                 transfer_syntaxes=registration.transfer_syntaxes,
                 requestor_scu=registration.permission in admission.permissions,
+                requestor_scp=registration.sends_to in admission.permissions,
+                produces=registration.produces,
+                extended=registration.extended,
             )
 
         return Policy(
             accepts=accepts,
             max_pdu_length=self._connection_limits.max_pdu_bytes,
             operations_performed=self._limits.async_window,
+            operations_invoked=self._limits.async_window,
             order=self._order,
             user_identity_answer=b"" if admission.identified else None,
         )
 
     def _accept(self, association: Association, rq: AssociateRQ, ac: AssociateAC) -> None:
-        related = {item.sop_class: item.related_general for item in rq.user_information.common_extended}
         abstract_syntaxes = {context.context_id: context.abstract_syntax for context in rq.contexts}
-        contexts = {
-            answer.context_id: Context(
-                answer.context_id,
-                abstract_syntaxes[answer.context_id],
-                answer.transfer_syntax,
-                related.get(abstract_syntaxes[answer.context_id], ()),
-            )
-            for answer in ac.contexts
-            if answer.accepted
-        }
-        agreed = ac.user_information.async_window
-        window = agreed.invoked if agreed is not None else 1
         self._associated[association.peer.address] += 1
-        association.accept(ac, contexts, window=window)
+        association.accept(rq, ac)
         self._observe(
             AssociationAccepted(
                 peer=association.peer,
@@ -236,7 +230,7 @@ class Acceptor:
                 ),
                 implementation=rq.user_information.implementation_version_name
                 or rq.user_information.implementation_class_uid,
-                async_window=window,
+                async_window=agreed_windows(rq, ac).invoked,
             )
         )
 

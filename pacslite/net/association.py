@@ -1,9 +1,9 @@
 """One association, either role: messages in, operations performed, messages out.
 
 Theory of operation. Fragments become messages (:class:`~pacslite.dimse.messages.MessageReader`). A request starts a
-task that performs it, at once, while its data set is still arriving; at most ``window`` of them run, in the order they
-came (PS3.7 D.3.3.3). While too many wait, reading pauses, and what one read had already brought is put off: a single
-read may hold thousands of small requests. A response goes to whoever invoked the operation
+task that performs it, at once, while its data set is still arriving; as many of them run as was agreed, in the order
+they came (PS3.7 D.3.3.3). While too many wait, reading pauses, and what one read had already brought is put off: a
+single read may hold thousands of small requests. A response goes to whoever invoked the operation
 (:mod:`~pacslite.net.invoker`); messages leave by the :mod:`~pacslite.net.sender`. When the connection ends, by
 whichever side, data sets that are still incomplete fail, operations that are complete run on and see their cancellation
 requested, and the owner is told once.
@@ -20,9 +20,16 @@ from pacslite import errors
 from pacslite.dimse.command import CommandField, CommandSet, Value
 from pacslite.dimse.messages import CommandReceived, MessageReader
 from pacslite.dimse.service import Context, OutgoingDataSet, Request
-from pacslite.errors import AssociationAborted, AssociationError, ConnectionLost, RemoteProtocolError
+from pacslite.errors import (
+    AssociationAborted,
+    AssociationError,
+    ConnectionLost,
+    LocalProtocolError,
+    RemoteProtocolError,
+)
 from pacslite.facts import Peer
 from pacslite.net.cancellation import Cancellation
+from pacslite.net.contexts import agreed_contexts, agreed_windows
 from pacslite.net.incoming import IncomingDataSet, ReceiveBudget
 from pacslite.net.invoker import Invocation, Invoker
 from pacslite.net.limits import ConnectionLimits
@@ -111,7 +118,7 @@ class Association:
             pause=self._hold,
             resume=self._unhold,
         )
-        self._window = asyncio.Semaphore(1)
+        self._performing = asyncio.Semaphore(1)
         self._holding = 0
         self._crowded = False
         self._deferred: deque[DataFragment | ReleaseRequested] = deque()
@@ -144,9 +151,10 @@ class Association:
     def name_peer(self, *, calling_ae: str, called_ae: str) -> None:
         self.peer = replace(self.peer, calling_ae=calling_ae, called_ae=called_ae)
 
-    def accept(self, ac: AssociateAC, contexts: Mapping[int, Context], *, window: int) -> None:
-        """As acceptor: accept, with these contexts and so many operations of the peer's at once."""
-        self._establish(contexts, window=window)
+    def accept(self, rq: AssociateRQ, ac: AssociateAC) -> None:
+        """As acceptor: answer ``rq`` with ``ac``."""
+        windows = agreed_windows(rq, ac)
+        self._establish(agreed_contexts(rq, ac, Role.ACCEPTOR), invoke=windows.performed, perform=windows.invoked)
         self.protocol.upper_layer.accept(ac, self._clock())
 
     def reject(self, rj: AssociateRJ) -> None:
@@ -159,15 +167,10 @@ class Association:
         self._answer = asyncio.get_running_loop().create_future()
         self.protocol.upper_layer.request(rq, self._clock())
         self.protocol.transmit()
-        answer = await self._answer
-        proposed = {context.context_id: context.abstract_syntax for context in rq.contexts}
-        contexts = {
-            context.context_id: Context(context.context_id, proposed[context.context_id], context.transfer_syntax)
-            for context in answer.contexts
-            if context.accepted and context.context_id in proposed
-        }
-        self._establish(contexts, window=1)
-        return answer
+        ac = await self._answer
+        windows = agreed_windows(rq, ac)
+        self._establish(agreed_contexts(rq, ac, Role.REQUESTOR), invoke=windows.invoked, perform=windows.performed)
+        return ac
 
     async def release(self) -> None:
         """As requestor: release in good order and wait for the connection's end."""
@@ -183,10 +186,11 @@ class Association:
         if not self.busy:
             self.protocol.hang_up("server stopped")
 
-    def _establish(self, contexts: Mapping[int, Context], *, window: int) -> None:
+    def _establish(self, contexts: Mapping[int, Context], *, invoke: int, perform: int) -> None:
         self.contexts = contexts
+        self.window = invoke
         self.established_at = self._clock()
-        self._window = asyncio.Semaphore(window)
+        self._performing = asyncio.Semaphore(perform or self._limits.max_waiting_operations)
         self.how_it_ended = ""
 
     # --- What the protocol calls ------------------------------------------------------------------------------------
@@ -310,7 +314,7 @@ class Association:
     async def _run(self, key: int, operation: _Operation) -> None:
         assert self._perform is not None
         try:
-            async with self._window:
+            async with self._performing:
                 await self._perform(self, operation.request)
         finally:
             del self._operations[key]
@@ -365,6 +369,8 @@ class Association:
         answer_s: float = 60.0,
     ) -> Invocation:
         """An operation on the peer, whatever number of responses it has: see :class:`Invocation` for how to use it."""
+        if not self.contexts[context_id].scu:
+            raise LocalProtocolError(f"presentation context {context_id} is not for operations of ours (DM-03)")
         return Invocation(self._invoker, context_id, elements, data_set, answer_s=answer_s)
 
     async def call(

@@ -18,6 +18,7 @@ from pacslite.errors import (
     AssociationError,
     DimseError,
     DuplicateInvocation,
+    NotAuthorized,
     ProcessingFailure,
 )
 from pacslite.facts import Observe, OperationServed, TaskFailed
@@ -56,6 +57,8 @@ class Dispatcher:
         if association.is_reused(request):
             raise DuplicateInvocation(f"message id {request.command.message_id} is still in use")
         context = request.context
+        if not context.scp:  # accepted for what we send alone: who may fetch may not therefore store
+            raise NotAuthorized("the roles agreed for this SOP class do not allow this")
         service = self._registry.service(context.abstract_syntax, context.related_general, request.command.field)
         async with aclosing(service.serve(request)) as responses:
             async for response in responses:

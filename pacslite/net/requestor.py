@@ -15,7 +15,14 @@ from pacslite.errors import ConnectionLost
 from pacslite.net.association import Association, Perform
 from pacslite.net.limits import ConnectionLimits
 from pacslite.ul.connection import Role
-from pacslite.ul.items import AsyncOperationsWindow, PresentationContext, RoleSelection, UserIdentity, UserInformation
+from pacslite.ul.items import (
+    AsyncOperationsWindow,
+    PresentationContext,
+    RoleSelection,
+    SOPClassExtendedNegotiation,
+    UserIdentity,
+    UserInformation,
+)
 from pacslite.ul.pdu import ABORT_BY_USER, AssociateAC, AssociateRQ, ae_title_field
 
 _numbers = itertools.count(1)
@@ -33,12 +40,20 @@ class Remote:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proposal:
-    """What to ask for; ``async_window`` is how many operations we would like to have outstanding (0: no limit)."""
+    """What to ask for.
+
+    ``async_window`` is how many operations we would like to have outstanding, ``performed_window`` how many of the
+    peer's we perform at once (0: no limit). Without ``roles`` we are SCU (DM-03): whoever wants to be sent objects on
+    this association (C-GET) proposes the SCP role for their SOP classes, and gives ``perform`` to :func:`associate`.
+    What the peer answered stands in the association's contexts (``scu``, ``scp``, ``extended``) and ``window``.
+    """
 
     calling_ae: str
     contexts: Sequence[PresentationContext]
     async_window: int = 1
+    performed_window: int = 1
     roles: Sequence[RoleSelection] = ()
+    extended: Sequence[SOPClassExtendedNegotiation] = ()
     user_identity: UserIdentity | None = None
 
 
@@ -123,24 +138,17 @@ async def _negotiate(
             max_length=limits.max_pdu_bytes,
             implementation_class_uid=IMPLEMENTATION_CLASS_UID,
             implementation_version_name=IMPLEMENTATION_VERSION_NAME,
-            async_window=_offered_window(proposal.async_window),
+            async_window=_offered_window(proposal),
             roles=tuple(proposal.roles),
+            extended=tuple(proposal.extended),
             user_identity=proposal.user_identity,
         ),
     )
     ac = await association.request(rq)
-    return Requested(association, ac, _agreed_window(proposal.async_window, ac))
+    return Requested(association, ac, association.window)
 
 
-def _offered_window(wanted: int) -> AsyncOperationsWindow | None:
-    return None if wanted == 1 else AsyncOperationsWindow(invoked=wanted, performed=1)
-
-
-def _agreed_window(wanted: int, ac: AssociateAC) -> int:
-    """How many operations of ours may be outstanding: 1 unless both sides said more (PS3.7 D.3.3.3); 0 has no limit."""
-    answer = ac.user_information.async_window
-    if wanted == 1 or answer is None:
-        return 1
-    if answer.invoked == 0:
-        return wanted
-    return answer.invoked if wanted == 0 else min(answer.invoked, wanted)
+def _offered_window(proposal: Proposal) -> AsyncOperationsWindow | None:
+    if proposal.async_window == proposal.performed_window == 1:
+        return None
+    return AsyncOperationsWindow(invoked=proposal.async_window, performed=proposal.performed_window)

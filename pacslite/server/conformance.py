@@ -71,12 +71,12 @@ def _network(config: Config) -> Iterator[str]:
     yield f"| Maximum length received (PS3.8 D.1) | {limits.max_pdu_bytes} |"
     yield f"| Associations at once, in all | {limits.max_associations} |"
     yield f"| Associations at once, from one address | {limits.max_associations_per_peer} |"
-    yield f"| Operations at once, when a window is offered (PS3.7 D.3.3.3) | {negotiation.async_window} |"
+    yield f"| Operations at once, each way, when a window is offered (PS3.7 D.3.3.3) | {negotiation.async_window} |"
     yield f"| ARTIM | {limits.artim_s:g} s |"
     yield f"| Idle association aborted after | {limits.idle_s:g} s |"
     yield "| TLS (PS3.15 B.12) | 1.2 or newer, on listeners that are configured so |"
     yield "| User identity (PS3.7 D.3.3.7) | types 1 and 2, for peers that are configured so |"
-    yield "| Extended negotiation | common extended negotiation is read for Related General SOP Classes |"
+    yield "| SOP Class Common Extended Negotiation (PS3.7 D.3.3.6) | read for Related General SOP Classes |"
     yield "| Character sets | all of PS3.3 C.12.1.1.2 are read for the index; data sets are kept as sent |"
     yield ""
 
@@ -96,6 +96,32 @@ def _service(registration: Registration) -> Iterator[str]:
     yield "|---|---|"
     for uid in registration.transfer_syntaxes:
         yield f"| {transfer_syntax(uid).name} | {uid} |"
+    yield ""
+    yield from _roles(registration)
+    yield from _extended(registration)
+
+
+def _roles(registration: Registration) -> Iterator[str]:
+    if registration.sends_to is None:
+        return
+    yield f"A requester with the permission `{registration.sends_to}` may take the SCP role (PS3.7 D.3.3.4), with or"
+    yield "without the SCU role. Its context then gets the first transfer syntax, in its own order, of those below, in"
+    yield "which everything can be sent; failing that, of those above, in which only what is stored so can be sent."
+    yield ""
+    yield "| Transfer Syntax | UID |"
+    yield "|---|---|"
+    for uid in registration.produces:
+        yield f"| {transfer_syntax(uid).name} | {uid} |"
+    yield ""
+
+
+def _extended(registration: Registration) -> Iterator[str]:
+    """What is answered to one who asks for everything: no service class has defined more than a few bytes."""
+    answer = None if registration.extended is None else registration.extended(b"\1" * 16)
+    if answer is None:
+        return
+    yield "SOP Class Extended Negotiation (PS3.7 D.3.3.5): each byte of the service class application information that"
+    yield f"is offered as 1 is answered so: `{answer.hex(' ')}`."
     yield ""
 
 

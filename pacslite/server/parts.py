@@ -53,6 +53,8 @@ def service_registry(config: Config, archive: Archive) -> ServiceRegistry:
                 transfer_syntaxes=settings.transfer_syntaxes or DEFAULT_PREFERENCE,
                 permission=Permission.STORE,
                 operations={CommandField.C_STORE_RQ: StorageService(archive)},
+                sends_to=Permission.RETRIEVE,
+                produces=(EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN),
             ),
         ]
     )

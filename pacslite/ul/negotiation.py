@@ -6,7 +6,7 @@ is only about what is spoken: protocol version, application context, presentatio
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -63,14 +63,16 @@ class Order(Enum):
 class AbstractSyntaxPolicy:
     """How an abstract syntax is accepted.
 
-    ``transfer_syntaxes`` are in our order of preference. ``requestor_scu`` and ``requestor_scp`` are the roles that the
-    peer may play. ``extended`` is given the service class application information that was offered and returns the
-    answer, unsupported bytes 0, or None for no answer (DM-04).
+    ``transfer_syntaxes`` are those that we take, in our order of preference. ``requestor_scu`` and ``requestor_scp``
+    are the roles that the peer may play. ``produces`` are the transfer syntaxes that everything of this kind can be
+    sent in to a peer in the SCP role. ``extended`` is given the service class application information that was offered
+    and returns the answer, unsupported bytes 0, or None for no answer (DM-04).
     """
 
     transfer_syntaxes: tuple[str, ...]
     requestor_scu: bool = True
     requestor_scp: bool = False
+    produces: tuple[str, ...] = ()
     extended: Callable[[bytes], bytes | None] | None = None
 
 
@@ -144,13 +146,27 @@ def _answer(
     scu, scp = _agreed_roles(policy, role)
     if not scu and not scp:
         return _refused(context, ContextResult.USER_REJECTION)  # nobody could invoke anything on it
-    first, second = context.transfer_syntaxes, policy.transfer_syntaxes
-    if order is Order.CONFIGURED:
-        first, second = second, first
-    chosen = next((uid for uid in first if uid in second), None)
-    if chosen is None:
+    usable = _usable(context.transfer_syntaxes, policy, order, takes=scu, sends=scp)
+    if not usable:
         return _refused(context, ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED)
-    return PresentationContextAnswer(context.context_id, ContextResult.ACCEPTANCE, chosen)
+    return PresentationContextAnswer(context.context_id, ContextResult.ACCEPTANCE, usable[0])
+
+
+def _usable(
+    proposed: Sequence[str], policy: AbstractSyntaxPolicy, order: Order, *, takes: bool, sends: bool
+) -> list[str]:
+    """The transfer syntaxes that fit the roles on a context, the best first.
+
+    What we send on one context (C-GET) is stored in all kinds of transfer syntaxes: one that everything can be produced
+    in goes before one that only what is stored in it can be sent in. On a context that serves both roles it must also
+    be one that we take. Who is sent objects knows best how it wants them, so then the order is always the requestor's.
+    """
+    if sends:
+        best = [uid for uid in proposed if uid in policy.produces and (not takes or uid in policy.transfer_syntaxes)]
+        return best + [uid for uid in proposed if uid in policy.transfer_syntaxes]
+    if order is Order.CONFIGURED:
+        return [uid for uid in policy.transfer_syntaxes if uid in proposed]
+    return [uid for uid in proposed if uid in policy.transfer_syntaxes]
 
 
 def _refused(context: PresentationContext, result: ContextResult) -> PresentationContextAnswer:
@@ -185,12 +201,12 @@ def _answer_window(offered: AsyncOperationsWindow | None, policy: Policy) -> Asy
     if offered is None:
         return None
     return AsyncOperationsWindow(
-        invoked=_smaller(offered.invoked, policy.operations_performed),
-        performed=_smaller(offered.performed, policy.operations_invoked),
+        invoked=smaller(offered.invoked, policy.operations_performed),
+        performed=smaller(offered.performed, policy.operations_invoked),
     )
 
 
-def _smaller(one: int, other: int) -> int:
+def smaller(one: int, other: int) -> int:
     """The smaller of two limits of which 0 is none."""
     return min(one, other) if one and other else one or other
 

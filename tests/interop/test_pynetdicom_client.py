@@ -138,7 +138,7 @@ def test_role_selection(server: RunningServer) -> None:
     with associated(server, [context], extended=[role]) as association:
         (accepted,) = association.accepted_contexts
         assert accepted.as_scu
-        assert not accepted.as_scp  # DM-03: we call nobody's SCP on this association
+        assert accepted.as_scp  # DM-03: it may fetch (C-GET), so it may be sent objects
         assert association.send_c_store(data_set_of(make("pynetdicom-role"))).Status == 0
 
 

@@ -247,13 +247,28 @@ def test_dm02_the_window_is_answered_only_when_offered_and_never_above_the_offer
         assert peer.associate().user_information.async_window is None
 
 
-def test_dm03_a_role_that_was_not_proposed_is_not_granted(server: RunningServer) -> None:
-    proposed = RoleSelection(sop_class=SECONDARY_CAPTURE, scu=True, scp=True)
+def test_dm03_a_role_that_was_not_proposed_or_is_not_for_that_class_is_not_granted(server: RunningServer) -> None:
+    proposed = [
+        RoleSelection(sop_class=SECONDARY_CAPTURE, scu=True, scp=False),
+        RoleSelection(sop_class=VERIFICATION, scu=True, scp=True),
+    ]
     with RawPeer(server.port) as peer:
-        answer = peer.associate(BOTH_CONTEXTS, information=user_information(roles=[proposed]))
-    assert answer.user_information.roles == (RoleSelection(sop_class=SECONDARY_CAPTURE, scu=True, scp=False),)
+        answer = peer.associate(BOTH_CONTEXTS, information=user_information(roles=proposed))
+    assert answer.user_information.roles == (
+        RoleSelection(sop_class=SECONDARY_CAPTURE, scu=True, scp=False),
+        RoleSelection(sop_class=VERIFICATION, scu=True, scp=False),
+    )
     with RawPeer(server.port) as peer:
         assert peer.associate(BOTH_CONTEXTS).user_information.roles == ()
+
+
+@pytest.mark.parametrize(("scu", "scp"), [(False, True), (True, True)])
+def test_dm03_qr07_who_may_fetch_may_take_the_scp_role_of_storage(server: RunningServer, scu: bool, scp: bool) -> None:
+    proposed = RoleSelection(sop_class=SECONDARY_CAPTURE, scu=scu, scp=scp)
+    with RawPeer(server.port) as peer:
+        answer = peer.associate(BOTH_CONTEXTS, information=user_information(roles=[proposed]))
+        assert answer.user_information.roles == (proposed,)
+        peer.release()
 
 
 def test_a_request_without_contexts_is_no_reason_to_fall_over(server: RunningServer) -> None:

@@ -235,6 +235,30 @@ def test_dm_03_a_context_that_nobody_could_use_is_refused() -> None:
     assert answer.user_information.roles == ()
 
 
+@pytest.mark.parametrize(
+    ("roles", "proposed", "chosen"),
+    [
+        ((False, True), (JPEG, IMPLICIT, EXPLICIT), IMPLICIT),  # the requestor's first that all can be sent in
+        ((False, True), (BIG_ENDIAN, JPEG), BIG_ENDIAN),  # it is sent, never taken
+        ((False, True), (JPEG,), JPEG),  # what is stored in it can be sent in it
+        ((False, True), ("1.2.3",), None),
+        ((True, True), (BIG_ENDIAN, JPEG, EXPLICIT), EXPLICIT),  # it must be one that we take as well
+        ((True, True), (BIG_ENDIAN, JPEG), JPEG),
+        ((True, True), (BIG_ENDIAN,), None),
+        ((True, False), (JPEG, EXPLICIT), EXPLICIT),  # our order, where the policy says so
+    ],
+)
+def test_qr_07_what_is_sent_has_a_transfer_syntax_that_everything_can_be_sent_in(
+    roles: tuple[bool, bool], proposed: tuple[str, ...], chosen: str | None
+) -> None:
+    storage = replace(STORAGE, requestor_scp=True, produces=(EXPLICIT, IMPLICIT, BIG_ENDIAN))
+    rq = proposing(
+        PresentationContext(1, CT, proposed), roles=(RoleSelection(sop_class=CT, scu=roles[0], scp=roles[1]),)
+    )
+    (answer,) = accepted(rq, replace(serving(ct=storage), order=Order.CONFIGURED)).contexts
+    assert answer == PresentationContextAnswer(1, 0 if chosen else 4, chosen or IMPLICIT)
+
+
 def test_dm_04_extended_negotiation_is_answered_once_and_only_if_there_is_an_answer() -> None:
     policy = serving(
         ct=replace(STORAGE, extended=lambda offered: bytes(len(offered) - 1) + offered[-1:]),

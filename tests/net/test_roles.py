@@ -1,0 +1,235 @@
+"""Operations in both directions of one association, as a C-GET needs them.
+
+STANDARD DM-02, DM-03, DM-04, DM-06, QR-07, QR-13."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import pytest
+
+from kit.message import c_store_rq
+from kit.rawpeer import RawPeer, contexts_for, user_information
+from pacslite.dimse.command import DATA_SET_FOLLOWS, NO_DATA_SET, CommandField, Tag, Value
+from pacslite.dimse.permission import EVERYTHING, Permission
+from pacslite.dimse.registry import Registration, ServiceRegistry
+from pacslite.dimse.service import Context, Request, Response
+from pacslite.errors import LocalProtocolError
+from pacslite.facts import ignore
+from pacslite.net.acceptor import Acceptor, AcceptorLimits
+from pacslite.net.access import AccessPolicy, UnknownCallers
+from pacslite.net.dispatch import Dispatcher
+from pacslite.net.limits import ConnectionLimits
+from pacslite.net.requestor import Proposal, Remote, associate
+from pacslite.ul.items import PresentationContext, RoleSelection, SOPClassExtendedNegotiation
+from pacslite.ul.negotiation import Order
+
+CT = "1.2.840.10008.5.1.4.1.1.2"
+GETTING = "1.2.840.10008.5.1.4.1.2.2.3"
+IMPLICIT, EXPLICIT, JPEG = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.4.50"
+PENDING, SUCCESS, CANCEL = 0xFF00, 0x0000, 0xFE00
+GET: dict[int, Value] = {
+    Tag.AFFECTED_SOP_CLASS_UID: GETTING,
+    Tag.COMMAND_FIELD: CommandField.C_GET_RQ,
+    Tag.COMMAND_DATA_SET_TYPE: NO_DATA_SET,
+}
+STORE: dict[int, Value] = {
+    Tag.AFFECTED_SOP_CLASS_UID: CT,
+    Tag.COMMAND_FIELD: CommandField.C_STORE_RQ,
+    Tag.COMMAND_DATA_SET_TYPE: DATA_SET_FOLLOWS,
+    Tag.AFFECTED_SOP_INSTANCE_UID: "1.2.3",
+}
+
+
+@dataclass
+class Taking:
+    """Stores nothing; keeps what it was sent. ``gate`` holds the answers back and opens when ``opens_at`` wait."""
+
+    data_sets: list[bytes] = field(default_factory=list)
+    opens_at: int = 1
+    waiting: int = 0
+    most_waiting: int = 0
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def serve(self, request: Request) -> AsyncGenerator[Response, None]:
+        assert request.data_set is not None
+        self.data_sets.append(await request.data_set.read(1 << 20))
+        self.waiting += 1
+        self.most_waiting = max(self.most_waiting, self.waiting)
+        if self.waiting == self.opens_at:
+            self.gate.set()
+        await self.gate.wait()
+        self.waiting -= 1
+        yield Response()
+
+
+@dataclass
+class Getting:
+    """Sends ``count`` objects to the requester, as many at once as it allows, until it cancels."""
+
+    count: int = 3
+    contexts: list[Context] = field(default_factory=list)
+
+    async def serve(self, request: Request) -> AsyncGenerator[Response, None]:
+        invoker = request.invoker
+        self.contexts = list(invoker.contexts.values())
+        (context,) = [one for one in self.contexts if one.scu]
+        window = asyncio.Semaphore(invoker.window)
+
+        async def send(number: int) -> None:
+            async with window:
+                answer = await invoker.call(context.context_id, STORE, b"%04d" % number)
+                assert answer.status == SUCCESS
+
+        for number in range(0, self.count, invoker.window):
+            await asyncio.gather(*(send(one) for one in range(number, min(self.count, number + invoker.window))))
+            yield Response(status=PENDING)
+            if request.cancellation.requested:
+                yield Response(status=CANCEL)
+        yield Response()
+
+
+def storage(service: Taking) -> Registration:
+    return Registration(
+        name="Storage",
+        abstract_syntaxes=(CT,),
+        serves=lambda uid, _: uid == CT,
+        transfer_syntaxes=(JPEG, EXPLICIT, IMPLICIT),
+        permission=Permission.STORE,
+        operations={CommandField.C_STORE_RQ: service},
+        sends_to=Permission.RETRIEVE,
+        produces=(IMPLICIT, EXPLICIT),
+    )
+
+
+@asynccontextmanager
+async def site(
+    getting: Getting | None = None, permissions: frozenset[Permission] = EVERYTHING, *, window: int = 8
+) -> AsyncIterator[Remote]:
+    retrieval = Registration(
+        name="Retrieve",
+        abstract_syntaxes=(GETTING,),
+        serves=lambda uid, _: uid == GETTING,
+        transfer_syntaxes=(IMPLICIT,),
+        permission=Permission.RETRIEVE,
+        operations={CommandField.C_GET_RQ: getting or Getting()},
+        extended=lambda offered: bytes([offered[0], 0]),
+    )
+    registry = ServiceRegistry([retrieval, storage(Taking())])
+    acceptor = Acceptor(
+        registry=registry,
+        perform=Dispatcher(registry, ignore).perform,
+        access=AccessPolicy((), ae_titles=["US"], unknown=UnknownCallers.LOOPBACK, unknown_permissions=permissions),
+        limits=AcceptorLimits(async_window=window),
+        connection_limits=ConnectionLimits(),
+        order=Order.SENDER,
+        observe=ignore,
+    )
+    port = await acceptor.listen("127.0.0.1", 0)
+    try:
+        yield Remote(host="127.0.0.1", port=port, ae_title="US")
+    finally:
+        await acceptor.close(0)
+
+
+def proposal(*, performed: int = 1, scu: bool = False, extended: bytes = b"\1\1") -> Proposal:
+    return Proposal(
+        calling_ae="ME",
+        contexts=(PresentationContext(1, GETTING, (IMPLICIT,)), PresentationContext(3, CT, (JPEG, EXPLICIT))),
+        performed_window=performed,
+        roles=(RoleSelection(sop_class=CT, scu=scu, scp=True),),
+        extended=(SOPClassExtendedNegotiation(GETTING, extended),),
+    )
+
+
+@pytest.mark.parametrize(("performed", "served", "at_once"), [(1, 8, 1), (3, 8, 3), (9, 2, 2), (0, 4, 4)])
+async def test_qr_13_objects_come_over_the_association_of_the_c_get(performed: int, served: int, at_once: int) -> None:
+    getting, taking = Getting(count=8), Taking(opens_at=at_once)
+    ours = ServiceRegistry([storage(taking)])
+    async with (
+        site(getting, window=served) as remote,
+        associate(remote, proposal(performed=performed), perform=Dispatcher(ours, ignore).perform) as requested,
+        requested.association.invoke(1, GET) as invocation,
+    ):
+        statuses = [response.command.status async for response in invocation]
+    assert statuses == [PENDING] * len(range(0, 8, at_once)) + [SUCCESS]
+    assert sorted(taking.data_sets) == [b"%04d" % number for number in range(8)]
+    assert taking.most_waiting == at_once
+
+
+async def test_dm_03_dm_04_both_sides_know_what_was_agreed() -> None:
+    getting, taking = Getting(), Taking()
+    ours = ServiceRegistry([storage(taking)])
+    async with (
+        site(getting) as remote,
+        associate(remote, proposal(), perform=Dispatcher(ours, ignore).perform) as requested,
+        requested.association.invoke(1, GET) as invocation,
+    ):
+        assert [response.is_final async for response in invocation][-1]
+        mine = list(requested.association.contexts.values())
+    assert mine == [
+        Context(1, GETTING, IMPLICIT, scu=True, scp=False, extended=b"\1\0"),
+        Context(3, CT, EXPLICIT, scu=False, scp=True),  # everything can be sent in it, unlike in JPEG
+    ]
+    assert getting.contexts == [
+        Context(1, GETTING, IMPLICIT, scu=False, scp=True, extended=b"\1\0"),
+        Context(3, CT, EXPLICIT, scu=True, scp=False),
+    ]
+
+
+async def test_dm_06_a_c_get_of_ours_can_be_cancelled() -> None:
+    ours = ServiceRegistry([storage(Taking())])
+    async with (
+        site(Getting(count=100_000)) as remote,
+        associate(remote, proposal(), perform=Dispatcher(ours, ignore).perform) as requested,
+        requested.association.invoke(1, GET) as invocation,
+    ):
+        assert (await anext(invocation)).command.status == PENDING
+        await invocation.cancel()
+        statuses = [response.command.status async for response in invocation]
+    assert statuses[-1] == CANCEL
+    assert len(statuses) < 1000
+
+
+async def test_dm_03_nothing_is_invoked_against_the_roles() -> None:
+    async with site() as remote, associate(remote, proposal()) as requested:
+        with pytest.raises(LocalProtocolError, match="not for operations of ours"):
+            requested.association.invoke(3, STORE, b"ab")
+
+
+async def test_dm_03_who_may_only_fetch_gets_the_scp_role_alone_and_cannot_store() -> None:
+    def script(port: int) -> tuple[list[int], tuple[RoleSelection, ...], int]:
+        both = [RoleSelection(sop_class=CT, scu=True, scp=True)]
+        with RawPeer(port) as peer:
+            ac = peer.associate(contexts_for((CT, IMPLICIT)), information=user_information(roles=both))
+            peer.send_message(1, c_store_rq(CT, "1.2.3"), b"ab")
+            return [one.result for one in ac.contexts], ac.user_information.roles, peer.read_response().status
+
+    async with site(permissions=frozenset({Permission.RETRIEVE})) as remote:
+        answers, roles, status = await asyncio.to_thread(script, remote.port)
+    assert answers == [0]
+    assert roles == (RoleSelection(sop_class=CT, scu=False, scp=True),)
+    assert status == 0x0124
+
+
+@pytest.mark.parametrize(
+    ("permissions", "roles", "result"),
+    [
+        (frozenset({Permission.RETRIEVE}), [], 1),  # the default roles: it would store
+        (frozenset({Permission.STORE}), [RoleSelection(sop_class=CT, scu=False, scp=True)], 1),
+        (frozenset({Permission.STORE}), [RoleSelection(sop_class=CT, scu=True, scp=True)], 0),
+    ],
+)
+async def test_dm_03_a_role_needs_its_permission(
+    permissions: frozenset[Permission], roles: list[RoleSelection], result: int
+) -> None:
+    def script(port: int) -> list[int]:
+        with RawPeer(port) as peer:
+            ac = peer.associate(contexts_for((CT, IMPLICIT)), information=user_information(roles=roles))
+            return [one.result for one in ac.contexts]
+
+    async with site(permissions=permissions) as remote:
+        assert await asyncio.to_thread(script, remote.port) == [result]

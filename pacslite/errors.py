@@ -24,6 +24,15 @@ class StoreInUseError(PacsliteError):
     """The data folder cannot be opened: locked by another server, from a newer version, or not ours."""
 
 
+class BadDataSetError(PacsliteError):
+    """A data set cannot be read; ``tag`` is the element where it goes wrong, ``offset`` the byte where that begins."""
+
+    def __init__(self, message: str, *, tag: int = 0, offset: int = 0) -> None:
+        super().__init__(message)
+        self.tag = tag
+        self.offset = offset
+
+
 # --- Connections (PS3.8) ---------------------------------------------------------------------------------------------
 
 

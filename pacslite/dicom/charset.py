@@ -43,7 +43,7 @@ _GB_2312: Final = _CodeSet("gb18030", double=True)
 
 # The single-byte sets of PS3.3 Table C.12-2 by the number of their registration: the codec and the final byte of the
 # escape sequence that designates them to G1 (Table C.12-3).
-_SINGLE_BYTE: Final = {
+SINGLE_BYTE: Final = {
     100: ("latin_1", b"A"),
     101: ("iso8859_2", b"B"),
     109: ("iso8859_3", b"C"),
@@ -72,7 +72,7 @@ _TO_G1: Final = {
     b")I": _KATAKANA,
     b"$)C": _KS_X_1001,
     b"$)A": _GB_2312,
-    **{b"-" + final: _CodeSet(codec) for codec, final in _SINGLE_BYTE.values()},
+    **{b"-" + final: _CodeSet(codec) for codec, final in SINGLE_BYTE.values()},
 }
 _ESCAPE: Final = re.compile(rb"\x1b(\$[()]?[@-~]|[()*+\-./][@-~]|.?)", re.DOTALL)
 # What returns G0 and G1 to value 1 (PS3.5 6.1.2.5.3), by (person name, several values).
@@ -134,9 +134,12 @@ def decode_text(raw: bytes, character_sets: Sequence[str], *, person_name: bool,
         # Equal to JIS X 0201 for what that has; the kanji many senders of ISO_IR 13 add are Shift JIS.
         text = raw.decode("shift_jis", _REPLACE)
         return text if multi_valued else text.replace("\\", _YEN)
-    reset = _DELIMITER[person_name, multi_valued]
-    text = "".join(_decoded_runs(raw, repertoire, reset, yen=not multi_valued))
-    return text if text.isascii() or repertoire.g1 or repertoire.fallback else _guessed(text)
+    if _ESC not in raw and not (repertoire.fallback and repertoire.g1 is None):  # one set throughout
+        text = raw.decode((repertoire.g1 or _ASCII).codec, _REPLACE)
+    else:
+        reset = _DELIMITER[person_name, multi_valued]
+        text = "".join(_decoded_runs(raw, repertoire, reset, yen=not multi_valued))
+    return text if raw.isascii() or repertoire.g1 or repertoire.fallback else _guessed(text)
 
 
 def _guessed(text: str) -> str:
@@ -152,17 +155,16 @@ def _decoded_runs(raw: bytes, start: _Repertoire, reset: re.Pattern[bytes], *, y
     position = 0
     while position < len(raw):
         escape = raw.find(_ESC, position)
-        stretch = raw[position : escape if escape >= 0 else len(raw)]
-        position += len(stretch)
-        while stretch:
+        stop = escape if escape >= 0 else len(raw)
+        while position < stop:
             # In a two-byte G0 the delimiters' codes are halves of characters; only control characters reset there.
-            delimiter = (_CONTROL if g0.double else reset).search(stretch)
-            end = delimiter.end() if delimiter else len(stretch)
-            for run in _RUN.findall(stretch[:end]):
+            delimiter = (_CONTROL if g0.double else reset).search(raw, position, stop)
+            end = delimiter.end() if delimiter else stop
+            for run in _RUN.findall(raw, position, end):
                 yield _decoded(run, g0, g1 or start.fallback, yen=yen)
             if delimiter:
                 g0, g1 = start.g0, start.g1
-            stretch = stretch[end:]
+            position = end
         if escape >= 0:
             match = _ESCAPE.match(raw, position)
             designation = match.group(1) if match else b""
@@ -216,23 +218,31 @@ def _repertoire(character_sets: tuple[str, ...]) -> _Repertoire:
     return first._replace(fallback=first.fallback or fallback)
 
 
-def _of_term(term: str) -> _Repertoire:
-    """One defined term, spelt in any of the ways senders spell it."""
+def recognize_term(term: str) -> tuple[str, int]:
+    """What one defined term means, spelt in any of the ways senders spell it.
+
+    Either the codec of a set that is used without code extensions, or the number of an ISO registration; ``("", 0)``
+    where it means nothing.
+    """
     key = re.sub(r"[^A-Z0-9]", "", term.upper())
     if codec := _WHOLE.get(key):
-        return _Repertoire(whole=codec)
+        return codec, 0
     if iso_8859 := _ISO_8859_TERM.fullmatch(key):
-        number = _ISO_8859.get(int(iso_8859.group(1)), 0)
-    else:
-        match = _TERM.fullmatch(key)
-        number = int(match.group(1)) if match else 0
-    if number in _SINGLE_BYTE:
-        return _Repertoire(g1=_CodeSet(_SINGLE_BYTE[number][0]))
+        return "", _ISO_8859.get(int(iso_8859.group(1)), 0)
+    match = _TERM.fullmatch(key)
+    number = int(match.group(1)) if match else 0
+    return ("utf_8", 0) if number == 192 else ("", number)
+
+
+def _of_term(term: str) -> _Repertoire:
+    codec, number = recognize_term(term)
+    if codec:
+        return _Repertoire(whole=codec)
+    if number in SINGLE_BYTE:
+        return _Repertoire(g1=_CodeSet(SINGLE_BYTE[number][0]))
     match number:
         case 13:
             return _Repertoire(g0=_ROMAJI, g1=_KATAKANA)
-        case 192:
-            return _Repertoire(whole="utf_8")
         case 149:
             return _Repertoire(fallback=_KS_X_1001)
         case 58:

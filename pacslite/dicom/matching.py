@@ -10,14 +10,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class SingleValue:
-    """Equal to ``value``, which is in the normal form of its VR (C.2.2.2.1); case counts."""
+    """Equal to ``value``, which is in the normal form of its VR (C.2.2.2.1, ``normal_forms.py``); case counts."""
 
     value: str
 
 
 @dataclass(frozen=True, slots=True)
 class ValueList:
-    """Equal to one of ``values``: UID list matching (C.2.2.2.2), Multiple Value Matching."""
+    """Equal to one of ``values``: UID list matching (C.2.2.2.2), several Modalities in Study."""
 
     values: tuple[str, ...]
 
@@ -31,7 +31,11 @@ class Wildcard:
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """From ``first`` to ``last``, both included, in the normal form of DA, TM or DT (C.2.2.2.5). Empty: open."""
+    """From ``first`` to ``last``, both included, in the normal form of DA, TM or DT (C.2.2.2.5). Empty: open.
+
+    An end of a DT may carry its offset from UTC. A TM whose ``first`` is after its ``last`` goes past midnight; there
+    is such a one only until it is combined with its date.
+    """
 
     first: str
     last: str
@@ -39,7 +43,10 @@ class Range:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CombinedRange:
-    """One interval over a date and a time attribute (C.2.2.2.5.4), ends as ``YYYYMMDDHHMMSS.FFFFFF``. Empty: open."""
+    """One interval over a date and a time attribute (C.2.2.2.5.4), ends as ``YYYYMMDDHHMMSS.FFFFFF``. Empty: open.
+
+    The tag of its :class:`Key` is that of the date.
+    """
 
     time_tag: int
     first: str
@@ -51,7 +58,8 @@ class NameMatch:
     """A person name by its folded component groups: alphabetic, ideographic, phonetic.
 
     Each group is a pattern that may hold ``*`` and ``?``, empty where nothing is asked of it. With ``any_group`` the
-    request had but one, and it may match any of the three. ``fuzzy`` is semantic matching (C.2.2.2.1.1).
+    request had but one, the first, and it may match any of the three. As delimiters at the end of a name mean nothing,
+    ``smith^*`` matches ``smith``. ``fuzzy`` is semantic matching (C.2.2.2.1.1): what matches literally, and more.
     """
 
     groups: tuple[str, str, str]
@@ -60,10 +68,10 @@ class NameMatch:
 
 
 @dataclass(frozen=True, slots=True)
-class AnyOf:
-    """One of several person names (Multiple Value Matching, C.2.2.2.8)."""
+class AllOf:
+    """Each of several, by some value of the attribute, in any order (Multiple Value Matching, C.2.2.2.8)."""
 
-    alternatives: tuple[NameMatch, ...]
+    matches: tuple[SingleValue | NameMatch, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +86,7 @@ class SequenceMatch:
     keys: tuple[Key, ...]
 
 
-Match = SingleValue | ValueList | Wildcard | Range | CombinedRange | NameMatch | AnyOf | EmptyValue | SequenceMatch
+Match = SingleValue | ValueList | Wildcard | Range | CombinedRange | NameMatch | AllOf | EmptyValue | SequenceMatch
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from pacslite.dimse.command import CommandSet, Value
-from pacslite.dimse.status import SUCCESS, Kind, kind_of
+from pacslite.dimse.status import PENDINGS, SUCCESS
 from pacslite.facts import Peer
 
 OutgoingDataSet = bytes | memoryview | AsyncIterator[bytes | memoryview]
@@ -110,7 +110,7 @@ class Response:
 
     @property
     def is_final(self) -> bool:
-        return kind_of(self.status) is not Kind.PENDING
+        return self.status not in PENDINGS
 
 
 class Service(Protocol):

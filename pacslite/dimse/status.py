@@ -9,7 +9,9 @@ SUCCESS: Final = 0x0000
 CANCEL: Final = 0xFE00
 PENDING: Final = 0xFF00
 PENDING_WITH_WARNING: Final = 0xFF01
+PENDINGS: Final = frozenset({PENDING, PENDING_WITH_WARNING})
 COERCION_OF_DATA_ELEMENTS: Final = 0xB000
+SUB_OPERATIONS_WITH_FAILURES: Final = 0xB000
 ELEMENTS_DISCARDED: Final = 0xB006
 DATA_SET_DOES_NOT_MATCH_SOP_CLASS: Final = 0xB007
 
@@ -31,7 +33,7 @@ def kind_of(status: int) -> Kind:
     """The kind of ``status``; what the standard does not know counts as a failure."""
     if status == SUCCESS:
         return Kind.SUCCESS
-    if status in (PENDING, PENDING_WITH_WARNING):
+    if status in PENDINGS:
         return Kind.PENDING
     if status == CANCEL:
         return Kind.CANCEL

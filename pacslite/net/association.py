@@ -123,7 +123,7 @@ class Association:
         self._crowded = False
         self._deferred: deque[DataFragment | ReleaseRequested] = deque()
         self._operations: dict[int, _Operation] = {}
-        self._sender = Sender(self.protocol)
+        self.sender = Sender(self.protocol)
         self._invoker = Invoker(self.send, quiet_since=self._quiet_since, hold=self._hold, unhold=self._unhold)
         self._incoming: IncomingDataSet | None = None
         self._answer: asyncio.Future[AssociateAC] | None = None
@@ -392,7 +392,7 @@ class Association:
         self, context_id: int, elements: Mapping[int, Value], data_set: OutgoingDataSet | None = None
     ) -> None:
         """Send one message whole; raises :class:`ConnectionLost` if the association is gone."""
-        await self._sender.send(context_id, elements, data_set)
+        await self.sender.send(context_id, elements, data_set)
 
     def _quiet_since(self) -> float:
         """Since when nothing has passed that would show the peer alive; now, while it cannot be expected to speak.

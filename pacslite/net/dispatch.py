@@ -9,12 +9,11 @@ import time
 import traceback
 from contextlib import aclosing
 
-from pacslite.dimse.command import DATA_SET_FOLLOWS, NO_DATA_SET, RESPONSE_BIT, CommandField, Tag, Value
+from pacslite.dimse.command import CommandField
 from pacslite.dimse.registry import ServiceRegistry
 from pacslite.dimse.service import Request, Response
-from pacslite.dimse.status import CANCEL, Kind, kind_of
+from pacslite.dimse.status import Kind, kind_of
 from pacslite.errors import (
-    ERROR_COMMENT_LENGTH,
     AssociationError,
     DimseError,
     DuplicateInvocation,
@@ -23,6 +22,7 @@ from pacslite.errors import (
 )
 from pacslite.facts import Observe, OperationServed, TaskFailed
 from pacslite.net.association import Association
+from pacslite.net.responder import Responder
 
 
 class Dispatcher:
@@ -35,16 +35,17 @@ class Dispatcher:
     async def perform(self, association: Association, request: Request) -> None:
         """Serve ``request`` and send every response; never raises but for cancellation."""
         started = time.perf_counter()
+        responder = Responder(association.sender, request)
         try:
-            final = await self._serve(association, request)
+            final = await self._serve(association, request, responder)
         except DimseError as error:
             final = Response(status=error.status, comment=error.comment, offending=error.offending)
-        except AssociationError:
-            return  # nobody is left to answer
         except Exception as error:
+            if isinstance(error, AssociationError) and not association.sender.may_send:
+                return  # nobody is left to answer
             final = self._defect(request, error)
         try:
-            await respond(association, request, final)
+            await responder.final(final)
         except AssociationError:
             return
         except Exception as error:
@@ -52,7 +53,7 @@ class Dispatcher:
             association.protocol.abort("response could not be encoded")
         self._account(association, request, final, time.perf_counter() - started)
 
-    async def _serve(self, association: Association, request: Request) -> Response:
+    async def _serve(self, association: Association, request: Request, responder: Responder) -> Response:
         """Run the service, send what is pending, return what is final."""
         if association.is_reused(request):
             raise DuplicateInvocation(f"message id {request.command.message_id} is still in use")
@@ -64,7 +65,7 @@ class Dispatcher:
             async for response in responses:
                 if response.is_final:
                     return response
-                await respond(association, request, response)
+                await responder.pending(response)
         raise ProcessingFailure("the service gave no final answer")
 
     def _defect(self, request: Request, error: Exception) -> Response:
@@ -92,24 +93,3 @@ class Dispatcher:
                 seconds=seconds,
             )
         )
-
-
-async def respond(association: Association, request: Request, response: Response) -> None:
-    """Send one response to ``request``; raises :class:`AssociationError` if the association is gone."""
-    command = request.command
-    elements: dict[int, Value] = {
-        Tag.COMMAND_FIELD: command.field | RESPONSE_BIT,
-        Tag.MESSAGE_ID_BEING_RESPONDED_TO: command.message_id,
-        Tag.COMMAND_DATA_SET_TYPE: NO_DATA_SET if response.data_set is None else DATA_SET_FOLLOWS,
-        Tag.STATUS: response.status,
-    }
-    if command.sop_class:
-        elements[Tag.AFFECTED_SOP_CLASS_UID] = command.sop_class
-    if command.sop_instance:
-        elements[Tag.AFFECTED_SOP_INSTANCE_UID] = command.sop_instance
-    if response.comment and response.status != CANCEL:
-        elements[Tag.ERROR_COMMENT] = response.comment[:ERROR_COMMENT_LENGTH]
-    if response.offending:
-        elements[Tag.OFFENDING_ELEMENT] = response.offending
-    elements.update(response.elements)
-    await association.send(request.context.context_id, elements, response.data_set)

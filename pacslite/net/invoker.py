@@ -18,7 +18,7 @@ from typing import Self
 
 from pacslite.dimse.command import NO_DATA_SET, CommandField, CommandSet, Tag, Value
 from pacslite.dimse.service import OutgoingDataSet
-from pacslite.dimse.status import Kind, kind_of
+from pacslite.dimse.status import PENDINGS
 from pacslite.errors import AssociationError, ConnectionLost, RemoteProtocolError
 from pacslite.net.incoming import IncomingDataSet
 from pacslite.ul.pdu import AbortReason
@@ -38,7 +38,7 @@ class IncomingResponse:
 
     @property
     def is_final(self) -> bool:
-        return kind_of(self.command.status) is not Kind.PENDING
+        return self.command.status not in PENDINGS
 
 
 class Invoker:

@@ -122,6 +122,11 @@ class AssociationProtocol(asyncio.Protocol):
     def is_open(self) -> bool:
         return self._transport is not None and not self._transport.is_closing()
 
+    @property
+    def is_writable(self) -> bool:
+        """Whether the transport takes more at once: if not, :meth:`drain`."""
+        return self._writable.is_set() and self.is_open
+
     def transmit(self) -> None:
         """Send what the user has just asked the upper layer to send."""
         now = self._loop.time()

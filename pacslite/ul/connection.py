@@ -202,9 +202,10 @@ class UpperLayer:
         It leaves in as many P-DATA-TF as the peer's maximum length needs; a large one is not copied, so ``data`` must
         not change until it is written. Nothing empty can be sent (UL-20): hold the last piece back until it is known.
         """
-        if self._over:
-            return
-        self._require(Event.DATA_REQUEST)
+        if self._state is not State.STA6:  # the usual one, first: this is called for every message
+            if self._over:
+                return
+            self._require(Event.DATA_REQUEST)
         if context_id not in self._contexts:
             raise LocalProtocolError(f"presentation context {context_id} was not accepted")
         self._output += fragments(context_id, data, command=command, last=last, max_length=self._peer_max_length)

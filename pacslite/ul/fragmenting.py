@@ -29,6 +29,9 @@ def fragments(
     pdu_length = min(max_length, OWN_SEND_LENGTH) if max_length else OWN_SEND_LENGTH
     step = (pdu_length - PDV_OVERHEAD) & ~1
     control = COMMAND_BIT if command else 0
+    if size <= step and size < _COPY_BELOW:
+        header = _PDU_AND_PDV_HEADER.pack(PDUType.P_DATA_TF, size + 6, size + 2, context_id, control | LAST_BIT * last)
+        return [header + data]
     view = memoryview(data)
     pieces: list[bytes | memoryview] = []
     for at in range(0, size, step):

@@ -54,6 +54,15 @@ def dictionary_keyword(tag: int) -> str:
     return _entry(tag)[4]
 
 
+@lru_cache(maxsize=8192)
+def known_vr(tag: int) -> str:
+    """The VR that PS3.6 gives, with its alternatives; empty for what it does not know."""
+    try:
+        return dictionary_VR(tag)
+    except KeyError:
+        return ""
+
+
 def _entry(tag: int) -> tuple[str, str, str, str, str]:
     return DICTIONARY.get(tag) or _repeating(tag)
 

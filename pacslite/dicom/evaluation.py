@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache
 
 from pacslite.dicom.elements import Element, Elements, Value
 from pacslite.dicom.matching import (
@@ -38,20 +37,26 @@ def matches(key: Key, element: Element | None, *, time: Element | None = None) -
 
 def all_match(keys: Iterable[Key], elements: Elements) -> bool:
     """Whether a data set, or an item of a sequence, matches every key."""
-    return all(
-        matches(
-            key,
-            elements.get(key.tag),
-            time=elements.get(key.match.time_tag) if isinstance(key.match, CombinedRange) else None,
-        )
-        for key in keys
-    )
+    return data_set_matcher(keys)(elements)
 
 
-@lru_cache(maxsize=256)
 def value_matcher(key: Key) -> Callable[[Value], bool]:
-    """What tells whether a value matches ``key``, to be asked many times; not for a :class:`CombinedRange`."""
+    """What tells whether a value matches ``key``, to be asked many times. A combined interval sees its date alone."""
     return _value_matcher(key.match, key.vr)
+
+
+def data_set_matcher(keys: Iterable[Key]) -> Callable[[Elements], bool]:
+    """What tells whether a data set, or an item of a sequence, matches every key, to be asked many times."""
+    every = tuple(map(_element_matcher, keys))
+    return lambda elements: all(matches_it(elements) for matches_it in every)
+
+
+def _element_matcher(key: Key) -> Callable[[Elements], bool]:
+    match, tag = key.match, key.tag
+    if isinstance(match, CombinedRange):
+        return lambda elements: _in_interval(match, elements.get(tag), elements.get(match.time_tag))
+    fits = value_matcher(key)
+    return lambda elements: fits(element.value if (element := elements.get(tag)) is not None else None)
 
 
 def _value_matcher(match: Match, vr: str) -> Callable[[Value], bool]:

@@ -14,7 +14,7 @@ from typing import Final
 from pacslite.dicom import tags
 from pacslite.dicom.dictionary import DICTIONARY
 from pacslite.dicom.elements import Element
-from pacslite.dicom.evaluation import all_match, matches, value_matcher
+from pacslite.dicom.evaluation import all_match, data_set_matcher, matches, value_matcher
 from pacslite.dicom.matching import (
     AllOf,
     EmptyValue,
@@ -30,12 +30,24 @@ from pacslite.dicom.matching import (
 from pacslite.dicom.moments import combined as joined
 from pacslite.dicom.moments import date_match, date_time_match, goes_past_midnight, time_match
 from pacslite.dicom.names import name_match
-from pacslite.dicom.normal_forms import MULTIPLE_VALUE_VRS, TEXT_VRS, WILDCARD_VRS, normal_form, texts_of
+from pacslite.dicom.normal_forms import MULTIPLE_VALUE_VRS, WILDCARD_VRS, normal_form, texts_of
 from pacslite.dicom.tags import keyword_of
+from pacslite.dicom.vrs import TEXT_VRS
 from pacslite.dicom.wildcard import is_pattern
 from pacslite.errors import InvalidKey
 
-__all__ = ["MAX_PATTERN", "NEVER_KEYS", "TIME_OF", "all_match", "combine", "key_of", "matches", "value_matcher"]
+__all__ = [
+    "MAX_PATTERN",
+    "MAX_VALUES",
+    "NEVER_KEYS",
+    "TIME_OF",
+    "all_match",
+    "combine",
+    "data_set_matcher",
+    "key_of",
+    "matches",
+    "value_matcher",
+]
 
 NEVER_KEYS: Final = frozenset({tags.SPECIFIC_CHARACTER_SET, tags.TIMEZONE_OFFSET_FROM_UTC, tags.QUERY_RETRIEVE_LEVEL})
 """They say how to read the request and are not matched (PS3.4 C.2.2.2)."""
@@ -60,6 +72,10 @@ TIME_OF: Final[Mapping[int, int]] = MappingProxyType(
 
 MAX_PATTERN: Final = 1024
 """Characters of a key with wild cards, and of a person name: more than any value of a sensible length needs."""
+
+
+MAX_VALUES: Final = 256
+"""Values of a key that all have to match: more than any attribute has."""
 
 
 def key_of(
@@ -172,6 +188,8 @@ class _Agreed:
             raise _invalid(tag, "several values were not negotiated; ask for one")
         if vr not in MULTIPLE_VALUE_VRS or DICTIONARY.get(tag, _ANY_VM)[1] == "1":
             raise _invalid(tag, "has one value only; ask for one")
+        if len(texts) > MAX_VALUES:
+            raise _invalid(tag, f"more than {MAX_VALUES} values")
         found = [self._of_one(tag, vr, text) for text in texts]
         wanted = tuple(match for match in found if isinstance(match, SingleValue | NameMatch))
         return AllOf(wanted) if wanted else None

@@ -44,6 +44,7 @@ def name_match(text: str, *, fuzzy: bool = False) -> NameMatch | None:
     return NameMatch(groups=(first, second, third), any_group=any_group, fuzzy=fuzzy)
 
 
+@lru_cache(maxsize=1024)
 def folded_groups(name: str) -> Groups:
     """One stored name as :func:`name_matcher` wants it: folded, alphabetic, ideographic, phonetic."""
     alphabetic, _, others = name.partition("=")

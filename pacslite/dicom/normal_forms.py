@@ -7,20 +7,13 @@ from typing import Final
 
 from pacslite.dicom.elements import Value
 from pacslite.dicom.values import normalise_date, normalise_date_time, normalise_time, to_float, to_integer
+from pacslite.dicom.vrs import LEADING_SPACE_VRS, SINGLE_VALUED_VRS
 
 WILDCARD_VRS: Final = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
 """The VRs in which ``*`` and ``?`` are wild cards (PS3.4 C.2.2.2.4)."""
 
 MULTIPLE_VALUE_VRS: Final = frozenset({"AE", "AS", "AT", "CS", "LO", "PN", "SH", "UC"})
 """The VRs of Multiple Value Matching (PS3.4 C.2.2.2.8)."""
-
-TEXT_VRS: Final = WILDCARD_VRS | {"AS", "DA", "DS", "DT", "IS", "TM", "UI"}
-"""The VRs whose values are text, so that Empty Value Matching (PS3.4 C.2.2.2.7) can be written."""
-
-SINGLE_VALUED_VRS: Final = frozenset({"LT", "ST", "UR", "UT"})
-r"""The text VRs in which ``\`` is a character and no delimiter (PS3.5 6.4)."""
-
-_LEADING_SPACES_COUNT: Final = frozenset({"LT", "ST", "UC", "UR", "UT"})
 
 
 def normal_form(vr: str, text: str) -> str:
@@ -39,7 +32,7 @@ def normal_form(vr: str, text: str) -> str:
             number = to_float(text)
             return "" if number is None else number_text(number)
         case _:
-            return text.rstrip(" \0") if vr in _LEADING_SPACES_COUNT else text.strip(" \0")
+            return text.rstrip(" \0") if vr in LEADING_SPACE_VRS else text.strip(" \0")
 
 
 def number_text(number: int | float) -> str:

@@ -18,6 +18,7 @@ from pacslite.archive import listing
 from pacslite.archive.blobs.disk import Disk
 from pacslite.archive.blobs.filesystem import FilesystemBlobs
 from pacslite.archive.blobs.layout import Layout, open_layout, server_is_running
+from pacslite.archive.find import Finder
 from pacslite.archive.index.commit import GroupCommit
 from pacslite.archive.index.reader import IndexReader
 from pacslite.archive.index.sqlite import connect, prepare
@@ -25,6 +26,7 @@ from pacslite.archive.index.writer import IndexWriter
 from pacslite.archive.ingest import Ingest, Workshop
 from pacslite.archive.listing import Listing
 from pacslite.archive.model import Origin, Stats, StoredObject
+from pacslite.archive.query import Query, Row
 from pacslite.archive.reading import Reading
 from pacslite.archive.recovery import reconcile
 from pacslite.archive.selection import Selection, select_objects
@@ -38,12 +40,13 @@ from pacslite.facts import IndexMigrated, Observe
 class Archive:
     """Made by :meth:`open`."""
 
-    def __init__(self, workshop: Workshop, layout: Layout, reader: IndexReader) -> None:
+    def __init__(self, workshop: Workshop, layout: Layout, reader: IndexReader, finder: Finder) -> None:
         self.settings = workshop.settings
         self.layout = layout
         self.workshop = workshop
         self.list = Listing(reader, layout.folder)
         self._reader = reader
+        self._finder = finder
         self._reading = Reading(workshop.threads)
 
     @classmethod
@@ -58,6 +61,8 @@ class Archive:
             stored_bytes = await asyncio.to_thread(_prepare, layout, settings, observe)
             reader = IndexReader(layout.index, count=settings.readers, busy_timeout_s=settings.busy_timeout_s)
             stack.push_async_callback(reader.close)
+            searcher = IndexReader(layout.index, count=settings.queries, busy_timeout_s=settings.busy_timeout_s)
+            stack.push_async_callback(searcher.close)
             index = GroupCommit(layout.index, busy_timeout_s=settings.busy_timeout_s, loop=loop)
             stack.push_async_callback(asyncio.to_thread, index.close)
             threads = FileThreads(settings.file_threads, loop)
@@ -76,7 +81,7 @@ class Archive:
                 sweep=sweeper.take,
                 finish=unfinished.take,
             )
-            yield cls(workshop, layout, reader)
+            yield cls(workshop, layout, reader, Finder(searcher, threads, settings))
 
     def ingest(self, origin: Origin) -> Ingest:
         """An object is coming; see :class:`Ingest`."""
@@ -97,6 +102,11 @@ class Archive:
     def pieces(self, stored: StoredObject, *, piece_bytes: int) -> AsyncGenerator[bytes, None]:
         """The data set's bytes in pieces; see :meth:`Reading.pieces`."""
         return self._reading.pieces(stored, piece_bytes=piece_bytes)
+
+    def find(self, query: Query) -> AsyncGenerator[Sequence[Row], None]:
+        """The answers to a query in batches, the first one soon and none of them empty. Close it: that breaks off
+        whatever is running. However slowly it is read, neither the index nor another query waits for that."""
+        return self._finder.find(query)
 
     async def stats(self) -> Stats:
         return await listing.stats(self._reader, self.layout.index, self.workshop.space.free_bytes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pacslite.archive.index.sources import is_within
 from pacslite.dicom.elements import Value
 from pacslite.dicom.levels import Level
 from pacslite.dicom.matching import Key
@@ -34,3 +35,13 @@ class Query:
 
 Row = tuple[Value, ...]
 """The values of one answer, in the order of :attr:`Query.wanted`."""
+
+
+def can_match(level: Level, tag: int) -> bool:
+    """Whether entities of ``level`` can be asked for by this attribute, which is of that level or above."""
+    return can_return(level, tag)
+
+
+def can_return(level: Level, tag: int) -> bool:
+    """Whether answers of ``level`` can hold this attribute. Those of instances can hold any, from the stored files."""
+    return is_within(level, tag)

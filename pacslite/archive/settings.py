@@ -46,7 +46,11 @@ class ArchiveSettings:
     file_threads: int = 8
     """Threads that write, link and sync files. They mostly wait for the disk, so more than processors is right."""
     readers: int = 2
-    """Index connections for reading."""
+    """Index connections for what takes moments: where an object is, lists."""
+    queries: int = 16
+    """Index connections for queries, so that long ones delay nothing else; further queries wait for one of them."""
+    utc_offset_minutes: int | None = None
+    """The time zone of dates and times in objects that name none. None: this machine's own, now."""
 
     min_free_bytes: int = GIB
     min_free_percent: float = 2.0

@@ -23,7 +23,7 @@ from sqlalchemy import (
 
 from pacslite.archive.index.attributes import INSTANCE, PATIENT, REQUEST, SERIES, STUDY, Attribute, Kind
 
-REVISION = "0001"
+REVISION = "0002"
 
 metadata = MetaData()
 
@@ -67,8 +67,12 @@ patients = Table(
     _count("bytes"),
     # Patient ID as a key. Without one, a patient is known by nothing but the study, so there may be many.
     Index("patients_by_id", "patient_id", "issuer", unique=True, sqlite_where=text("patient_id <> ''")),
-    # Patient's Name, mostly with a wildcard at its end: a range of the folded form.
-    Index("patients_by_name", "patient_name_alphabetic"),
+    # Patient's Name: mostly a range of the folded form, as patterns begin with letters; for other patterns all of the
+    # index is read, which therefore has every group.
+    Index("patients_by_name", "patient_name_alphabetic", "patient_name_ideographic", "patient_name_phonetic"),
+    # A name with one group may be any of the three.
+    Index("patients_by_ideographic", "patient_name_ideographic", sqlite_where=text("patient_name_ideographic <> ''")),
+    Index("patients_by_phonetic", "patient_name_phonetic", sqlite_where=text("patient_name_phonetic <> ''")),
 )
 
 studies = Table(
@@ -98,10 +102,12 @@ series = Table(
     *_columns(SERIES),
     _count("instances"),
     _count("bytes"),
+    # Of its instances, each once: SOP Classes in Study would have to look at every instance.
+    _text("sop_classes"),
     # Careless senders give one Series Instance UID to series of two studies; both are kept.
     UniqueConstraint("series_uid", "study"),
-    # Series of a study: every SERIES query, and Modalities in Study.
-    Index("series_by_study", "study"),
+    # Series of a study: every SERIES query. Modalities in Study is answered by the index alone.
+    Index("series_by_study", "study", "modality"),
 )
 
 series_requests = Table(
@@ -160,3 +166,22 @@ conflicts = Table(
     # The same one arriving again is the same conflict.
     UniqueConstraint("sop_instance_uid", "digest", "transfer_syntax_uid"),
 )
+
+# Patient's Name where a pattern begins with a star: three characters in a row of it are found here. Only what is found
+# is stored, not where in the name; a pattern is compared with the name itself afterwards.
+CREATE_PATIENT_NAMES = """
+    CREATE VIRTUAL TABLE patient_names USING fts5(
+        patient_name_alphabetic, patient_name_ideographic, patient_name_phonetic,
+        content='patients', content_rowid='id', tokenize='trigram case_sensitive 1', detail='none', columnsize=0
+    )
+"""
+_COLUMNS = "patient_name_alphabetic, patient_name_ideographic, patient_name_phonetic"
+_OLD, _NEW = (", ".join(f"{row}.{name}" for name in _COLUMNS.split(", ")) for row in ("old", "new"))
+_FORGET = f"INSERT INTO patient_names(patient_names, rowid, {_COLUMNS}) VALUES ('delete', old.id, {_OLD});"
+_REMEMBER = f"INSERT INTO patient_names(rowid, {_COLUMNS}) VALUES (new.id, {_NEW});"
+PATIENT_NAME_TRIGGERS = {
+    "patient_names_added": f"AFTER INSERT ON patients BEGIN {_REMEMBER} END",
+    "patient_names_removed": f"AFTER DELETE ON patients BEGIN {_FORGET} END",
+    "patient_names_changed": f"AFTER UPDATE OF {_COLUMNS} ON patients BEGIN {_FORGET} {_REMEMBER} END",
+}
+REBUILD_PATIENT_NAMES = "INSERT INTO patient_names(patient_names) VALUES ('rebuild')"

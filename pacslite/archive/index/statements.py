@@ -16,7 +16,17 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ClauseElement
 
 from pacslite.archive.index.attributes import PATIENT, REQUEST, SERIES, STUDY, Attribute
-from pacslite.archive.index.schema import conflicts, instances, metadata, patients, series, series_requests, studies
+from pacslite.archive.index.schema import (
+    CREATE_PATIENT_NAMES,
+    PATIENT_NAME_TRIGGERS,
+    conflicts,
+    instances,
+    metadata,
+    patients,
+    series,
+    series_requests,
+    studies,
+)
 
 _dialect = sqlite.dialect(paramstyle="qmark")
 
@@ -106,7 +116,11 @@ FIND_STUDY = compiled(
     .where(studies.c.study_uid == bindparam("key"))
 )
 FIND_SERIES = compiled(
-    select(series.c.id).where(series.c.series_uid == bindparam("uid"), series.c.study == bindparam("of")), "uid", "of"
+    select(series.c.id, series.c.sop_classes).where(
+        series.c.series_uid == bindparam("uid"), series.c.study == bindparam("of")
+    ),
+    "uid",
+    "of",
 )
 FIND_REQUESTS = compiled(
     select(*(series_requests.c[name] for name in names(REQUEST))).where(series_requests.c.series == bindparam("key"))
@@ -120,6 +134,18 @@ INSERT_REQUEST = _insert(series_requests)
 PATIENT_LEVEL, SET_PATIENT_LEVEL = _level(patients, PATIENT), _set_level(patients, PATIENT)
 STUDY_LEVEL, SET_STUDY_LEVEL = _level(studies, STUDY), _set_level(studies, STUDY)
 SERIES_LEVEL, SET_SERIES_LEVEL = _level(series, SERIES), _set_level(series, SERIES)
+
+SOP_CLASSES = compiled(select(series.c.sop_classes).where(series.c.id == bindparam("key")))
+SET_SOP_CLASSES = compiled(
+    update(series).where(series.c.id == bindparam("key")).values(sop_classes=bindparam("new")), "new", "key"
+)
+FIND_OF_SOP_CLASS = compiled(
+    select(instances.c.id)
+    .where(instances.c.series == bindparam("series"), instances.c.sop_class_uid == bindparam("uid"))
+    .suffix_with(text("LIMIT 1")),
+    "series",
+    "uid",
+)
 
 COUNT_IN_PATIENT = _add_to(patients, "studies", "series", "instances", "bytes")
 COUNT_IN_STUDY = _add_to(studies, "series", "instances", "bytes")
@@ -166,6 +192,9 @@ def _schema() -> Iterator[str]:
         yield compiled(CreateTable(table))
         for index in sorted(table.indexes, key=lambda index: str(index.name)):
             yield compiled(CreateIndex(index))
+    yield CREATE_PATIENT_NAMES
+    for name, what in PATIENT_NAME_TRIGGERS.items():
+        yield f"CREATE TRIGGER {name} {what}"
 
 
 CREATE_SCHEMA = tuple(_schema())

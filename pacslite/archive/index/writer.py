@@ -62,6 +62,7 @@ class _Known:
     patient: int
     upper: tuple[object, ...]
     discrepancy: str
+    sop_classes: frozenset[str]
     instances: int = 0
     bytes: int = 0
     """Counted since the last flush."""
@@ -162,6 +163,8 @@ class IndexWriter:
             known = self._remember(key, entry)
         if not self._execute(sql.INSERT_INSTANCE, (known.series, known.discrepancy, *entry.row())).rowcount:
             return self.find(uid)
+        if entry.origin.sop_class_uid not in known.sop_classes:
+            known.sop_classes |= self._add_sop_class(known.series, entry.origin.sop_class_uid)
         if not known.instances:
             self._counted.append(known)
         known.instances += 1
@@ -201,6 +204,8 @@ class IndexWriter:
         if series_gone:
             self._execute(sql.DELETE_REQUESTS, (series,))
             self._execute(sql.DELETE_SERIES, (series,))
+        else:
+            self._remove_sop_class(series, row[3])
         self._execute(sql.COUNT_IN_STUDY, (-series_gone, -1, -size, study))
         study_gone = self._is_empty(sql.STUDY_LEFT, study)
         if study_gone:
@@ -265,8 +270,8 @@ class IndexWriter:
         """The series' keys, its rows made or completed from this object."""
         discrepancies: list[str] = []
         study, patient = self._study(entry, discrepancies)
-        series = self._series(entry, study, patient, discrepancies)
-        known = _Known(series, study, patient, entry.upper, " ".join(discrepancies))
+        series, sop_classes = self._series(entry, study, patient, discrepancies)
+        known = _Known(series, study, patient, entry.upper, " ".join(discrepancies), frozenset(sop_classes.split("\\")))
         self._known[key] = known
         self._known.move_to_end(key)
         if len(self._known) > _REMEMBERED_SERIES:
@@ -306,7 +311,9 @@ class IndexWriter:
         self._merge(patient, PATIENT, (sql.PATIENT_LEVEL, sql.SET_PATIENT_LEVEL), values, discrepancies)
         return patient
 
-    def _series(self, entry: Entry, study: int, patient: int, discrepancies: list[str]) -> int:
+    def _series(self, entry: Entry, study: int, patient: int, discrepancies: list[str]) -> tuple[int, str]:
+        """Its key, and the SOP classes in it."""
+        sop_classes = ""
         values = level_values(entry.header, SERIES)
         requests = request_values(entry.header)
         row = self._execute(sql.FIND_SERIES, (entry.series_uid, study)).fetchone()
@@ -315,13 +322,26 @@ class IndexWriter:
             self._execute(sql.COUNT_IN_STUDY, (1, 0, 0, study))
             self._execute(sql.COUNT_IN_PATIENT, (0, 1, 0, 0, patient))
         else:
-            series = row[0]
+            series, sop_classes = row
             self._merge(series, SERIES, (sql.SERIES_LEVEL, sql.SET_SERIES_LEVEL), values, discrepancies)
             there = self._execute(sql.FIND_REQUESTS, (series,)).fetchall() if requests else []
             requests = [request for request in requests if request not in there]
         for request in requests:
             self._execute(sql.INSERT_REQUEST, (series, *request))
-        return series
+        return series, sop_classes
+
+    def _add_sop_class(self, series: int, uid: str) -> frozenset[str]:
+        there: str = self._execute(sql.SOP_CLASSES, (series,)).fetchone()[0]
+        classes = frozenset((*there.split("\\"), uid))
+        self._execute(sql.SET_SOP_CLASSES, ("\\".join(sorted(classes - {""})), series))
+        return classes
+
+    def _remove_sop_class(self, series: int, uid: str) -> None:
+        """Once nothing of it is left."""
+        if self._execute(sql.FIND_OF_SOP_CLASS, (series, uid)).fetchone() is None:
+            there: str = self._execute(sql.SOP_CLASSES, (series,)).fetchone()[0]
+            left = "\\".join(other for other in there.split("\\") if other != uid)
+            self._execute(sql.SET_SOP_CLASSES, (left, series))
 
     def _insert(self, statement: str, values: tuple[Value, ...]) -> int:
         key = self._execute(statement, values).lastrowid

@@ -1,0 +1,137 @@
+"""The statement that reads what answers hold, for a page of rows whose ids are known."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import count
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Text, bindparam, cast, func, literal_column, select
+
+from pacslite.archive.index.attributes import Kind
+from pacslite.archive.index.match_statement import TABLES, Clauses, CrossJoin, Statement, compiled, tables_of
+from pacslite.archive.index.schema import instances, series, series_requests, studies
+from pacslite.archive.index.sources import OF_REQUEST, SOURCES, TABLE_OF, Made, Stored
+from pacslite.archive.index.terms import Term
+from pacslite.archive.query import Row, Wanted
+from pacslite.dicom.elements import Element, Value
+from pacslite.dicom.levels import Level
+
+Finish = Callable[[Any], Value]
+"""From what a column holds to the value of an attribute."""
+
+WHEREABOUTS: Final = ("path", "data_set_offset", "size", "sop_class_uid", "sop_instance_uid", "transfer_syntax_uid")
+"""Columns of an instance that, with the UIDs of its study and series, tell where its file is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """``sql`` takes the ids as JSON, then the values of its terms in ``order``. What ``finish`` names by place is not
+    yet the value that it stands for."""
+
+    sql: str
+    order: tuple[int, ...]
+    finish: tuple[tuple[int, Finish], ...]
+
+    def rows(self, found: list[Any]) -> list[Row]:
+        """The rows as answers want them."""
+        if not self.finish:
+            return found
+        finished = []
+        for row in found:
+            values = list(row)
+            for place, finish in self.finish:
+                values[place] = finish(values[place])
+            finished.append(tuple(values))
+        return finished
+
+
+@lru_cache(maxsize=512)
+def page_of(level: Level, wanted: tuple[Wanted, ...], terms: tuple[Term, ...] = (), *, located: bool = False) -> Page:
+    """Rows hold ``wanted`` in order, ``located`` ones then the :data:`WHEREABOUTS` and the UIDs of study and series.
+
+    With ``terms`` each row is looked at again: it may have changed, or another may have its id by now.
+    """
+    columns: list[ColumnElement[Any]] = []
+    finish: list[tuple[int, Finish]] = []
+    needed = {TABLE_OF[level]} | {name for term in terms for name in tables_of(term)}
+    for place, attribute in enumerate(wanted):
+        source = SOURCES.get(attribute.tag)
+        if source is None:  # read from the file
+            columns.append(literal_column("''"))
+            continue
+        needed.add(TABLE_OF[source.level])
+        if isinstance(source, Stored):
+            columns.append(_stored(source))
+        else:
+            column, finisher = _made(source, attribute)
+            columns.append(column)
+            finish.append((place, finisher))
+    if located:
+        needed |= {"studies", "series"}
+        columns += [*(instances.c[name] for name in WHEREABOUTS), studies.c.study_uid, series.c.series_uid]
+    sql, order = _statement(level, columns or [literal_column("1")], needed, terms)
+    return Page(sql=sql, order=order[1:], finish=tuple(finish))
+
+
+def _statement(level: Level, columns: list[ColumnElement[Any]], needed: set[str], terms: tuple[Term, ...]) -> Statement:
+    names = [table.name for table in TABLES]
+    numbers = count(1)
+    ids = func.json_each(bindparam("v0")).table_valued("value", name="ids")
+    place = names.index(TABLE_OF[level])
+    joined: Any = CrossJoin(ids, TABLES[place], TABLES[place].c.id == ids.c.value)
+    for above in range(place - 1, min(map(names.index, needed)) - 1, -1):
+        parent = {"studies": "patient", "series": "study", "instances": "series"}[names[above + 1]]
+        joined = CrossJoin(joined, TABLES[above], TABLES[above].c.id == TABLES[above + 1].c[parent])
+    clauses = Clauses({table.name: table for table in TABLES}, numbers)
+    query = select(*columns).select_from(joined).where(*(clauses.of(term, free=False) for term in terms))
+    sql, order = compiled(query)
+    return sql, order
+
+
+def _stored(source: Stored) -> ColumnElement[Any]:
+    table = next(table for table in TABLES if table.name == source.table)
+    column: ColumnElement[Any] = table.c[source.column]
+    empty = literal_column("''", Text)
+    match source.kind:
+        case Kind.DATE | Kind.TIME:
+            return func.coalesce(table.c[f"{source.column}_raw"], column, empty)
+        case Kind.INTEGER:
+            return func.coalesce(cast(column, Text) if source.vr == "IS" else column, empty)
+        case _:
+            return column
+
+
+def _made(source: Made, wanted: Wanted) -> tuple[ColumnElement[Any], Finish]:
+    below, backslash, empty = series.alias("below"), literal_column("'\\'", Text), literal_column("''", Text)
+    match source:
+        case Made.MODALITIES:
+            column, finish = below.c.modality, _without_repeats
+        case Made.SOP_CLASSES:
+            column, finish = below.c.sop_classes, _without_repeats
+        case Made.REQUESTS:
+            return _requests(wanted)
+    values = select(func.coalesce(func.group_concat(column, backslash), empty))
+    return values.where(below.c.study == studies.c.id, column != empty).scalar_subquery(), finish
+
+
+def _requests(wanted: Wanted) -> tuple[ColumnElement[Any], Finish]:
+    kept = tuple(tag for tag in (tuple(item.tag for item in wanted.items) or tuple(OF_REQUEST)) if tag in OF_REQUEST)
+    below = series_requests.alias("below")
+    item = func.json_array(*(below.c[OF_REQUEST[tag].column] for tag in kept))
+    items = select(func.json_group_array(item)).where(below.c.series == series.c.id).scalar_subquery()
+    return items, lambda text: _items(kept, text)
+
+
+def _without_repeats(joined: str) -> Value:
+    return "\\".join(dict.fromkeys(joined.split("\\"))) if "\\" in joined else joined
+
+
+def _items(kept: Sequence[int], text: str) -> Value:
+    vrs = [OF_REQUEST[tag].vr for tag in kept]
+    return tuple(
+        {tag: Element(vr, value) for tag, vr, value in zip(kept, vrs, item, strict=True)} for item in json.loads(text)
+    )

@@ -1,0 +1,203 @@
+"""One query of the index: ids from a statement that finds them, rows by their ids.
+
+Theory of operation
+-------------------
+A search borrows a connection and lets its cursor find ids, a few at first and more later; the rows of each batch are
+read by their ids in the same step and from the same snapshot. While rows are being used the cursor rests, and with it
+a snapshot that keeps the write-ahead log from beginning anew. So a second after its start, at the latest when the
+consumer has its next batch, the cursor runs to its end: the ids that are left go into an array, eight bytes each, and
+the connection goes back. From then on pages of ids become rows through any connection, each row looked at again, as it
+may have changed meanwhile, or gone and given its id to another.
+
+Closing interrupts SQLite at once. The connection is given back by the last step that its thread does for this search,
+so nobody waits for that, and nobody else's statement is interrupted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from array import array
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from pacslite.archive.index.conditions import Conditions
+from pacslite.archive.index.match_statement import matching
+from pacslite.archive.index.page_statement import Page, page_of
+from pacslite.archive.index.reader import IndexReader, ReaderConnection
+from pacslite.archive.index.terms import SQLValue
+from pacslite.archive.query import Row, Wanted
+from pacslite.dicom.levels import Level
+
+FIRST_ROWS: Final = 16
+MOST_ROWS: Final = 512
+GROWTH: Final = 4
+HOLD_S: Final = 1.0
+"""How long a cursor may rest on its snapshot."""
+PATIENCE_S: Final = 0.02
+"""How long a step looks for more once it has found something."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """What to look for, and what to tell of it."""
+
+    level: Level
+    conditions: Conditions
+    wanted: tuple[Wanted, ...]
+    located: bool = False
+
+
+async def search(reader: IndexReader, wanted: Search) -> AsyncGenerator[Sequence[Row], None]:
+    """Batches of rows, none of them empty."""
+    lent = _Lent(reader, await reader.take(), wanted)
+    try:
+        while not lent.over:
+            if rows := await lent.more():
+                yield rows
+    finally:
+        lent.close()
+    conditions = wanted.conditions.conditions
+    page = page_of(wanted.level, wanted.wanted, tuple(each.term for each in conditions), located=wanted.located)
+    values = [value for condition in conditions for value in condition.values]
+    parameters = [values[number - 1] for number in page.order]
+    for start in range(0, len(lent.left), MOST_ROWS):
+        if rows := await _page(reader, wanted, page, lent.left[start : start + MOST_ROWS], parameters):
+            yield rows
+
+
+class _Lent:
+    """A connection with the search's cursor on it."""
+
+    def __init__(self, reader: IndexReader, connection: ReaderConnection, wanted: Search) -> None:
+        connection.matchers = wanted.conditions.matchers
+        self._reader = reader
+        self._connection = connection
+        self._cursor = _Cursor(wanted)
+        self._loop = asyncio.get_running_loop()
+        self._until = self._loop.time() + HOLD_S
+        self._count = FIRST_ROWS
+        self._timer: asyncio.TimerHandle | None = None
+        self._draining: asyncio.Future[None] | None = None
+        self._closed = False
+
+    @property
+    def over(self) -> bool:
+        """Whether :meth:`more` has no more."""
+        return self._cursor.ended and (self._draining is None or self._draining.done())
+
+    @property
+    def left(self) -> array[int]:
+        """The ids that have not been read as rows."""
+        return self._cursor.left
+
+    async def more(self) -> list[Row]:
+        """The next rows; none if they are far between, or now have to be read as pages."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._draining is not None:
+            await asyncio.shield(self._draining)
+            return []
+        count = self._count
+        rows = await self._connection.run(lambda lent: self._cursor.step(lent, count))
+        self._count = min(count * GROWTH, MOST_ROWS)
+        if self._cursor.ended:
+            self.close()
+        elif self._loop.time() >= self._until:
+            self._drain()
+        else:
+            self._timer = self._loop.call_at(self._until, self._drain)
+        return rows
+
+    def close(self) -> None:
+        """Give the connection back, whatever it is doing."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._closed:
+            return
+        self._closed = True
+        self._connection.interrupt_now()
+        self._connection.run(lambda _: self._cursor.close()).add_done_callback(self._give_back)
+
+    def _drain(self) -> None:
+        self._draining = self._connection.run(self._cursor.drain)
+        self._draining.add_done_callback(self._drained)
+
+    def _drained(self, done: asyncio.Future[None]) -> None:
+        done.exception()  # told to whoever asks for more, if anybody does
+        if not self._closed:
+            self._closed = True
+            self._give_back(done)
+
+    def _give_back(self, _: asyncio.Future[None]) -> None:
+        self._reader.give_back(self._connection)
+
+
+class _Cursor:
+    """What happens in the connection's thread."""
+
+    def __init__(self, wanted: Search) -> None:
+        self._wanted = wanted
+        self._page = page_of(wanted.level, wanted.wanted, located=wanted.located)
+        self._ids: sqlite3.Cursor | None = None
+        self.left: array[int] = array("q")
+        self.ended = False
+
+    def step(self, connection: sqlite3.Connection, count: int) -> list[Row]:
+        """The next rows, fewer than ``count`` if there are no more or they are far between."""
+        if self._ids is None:
+            self._ids = connection.execute(*matching(self._wanted.level, self._wanted.conditions.conditions))
+        ids: list[int] = []
+        patience = 0.0
+        for (found,) in self._ids:
+            ids.append(found)
+            if len(ids) == count:
+                break
+            now = time.monotonic()
+            patience = patience or now + PATIENCE_S
+            if now > patience:
+                break
+        else:
+            self.ended = True
+        return _rows(connection, self._page, ids) if ids else []
+
+    def drain(self, _: sqlite3.Connection) -> None:
+        try:
+            if self._ids is not None:
+                self.left.extend(found for (found,) in self._ids)
+            self.ended = True
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        if self._ids is not None:
+            self._ids.close()
+            self._ids = None
+
+
+async def _page(
+    reader: IndexReader, wanted: Search, page: Page, ids: array[int], parameters: Sequence[SQLValue]
+) -> list[Row]:
+    connection = await reader.take()
+    connection.matchers = wanted.conditions.matchers
+
+    def give_back(done: asyncio.Future[list[Row]]) -> None:
+        done.exception()  # told to whoever waits, if anybody does
+        reader.give_back(connection)
+
+    reading = connection.run(lambda lent: _rows(lent, page, ids, parameters))
+    reading.add_done_callback(give_back)
+    try:
+        return await asyncio.shield(reading)
+    except asyncio.CancelledError:
+        if not reading.done():
+            connection.interrupt_now()
+        raise
+
+
+def _rows(
+    connection: sqlite3.Connection, page: Page, ids: Iterable[int], parameters: Sequence[SQLValue] = ()
+) -> list[Row]:
+    return page.rows(connection.execute(page.sql, (f"[{','.join(map(str, ids))}]", *parameters)).fetchall())

@@ -155,6 +155,41 @@ class QueryServed(Fact):
     seconds: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrievalServed(Fact):
+    """A C-MOVE or C-GET ended: complete, cancelled (by the requester, or because it went away) or broken off.
+
+    ``destination`` is an AE title; ``bytes`` are those of the data sets that it took, as they are stored; ``converted``
+    are those of them that were sent in another transfer syntax; ``reason`` tells why sub-operations failed.
+    """
+
+    peer: Peer
+    command: str
+    model: str
+    level: str
+    destination: str
+    objects: int
+    completed: int
+    warning: int
+    failed: int
+    converted: int
+    bytes: int
+    outcome: str
+    reason: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubOperationFailed(Fact):
+    """One object was not sent, or not taken; ``damaged`` says that the archive's own file is to blame."""
+
+    peer: Peer
+    destination: str
+    sop_instance: str
+    reason: str
+    damaged: bool
+
+
 # --- The archive -----------------------------------------------------------------------------------------------------
 
 

@@ -24,11 +24,13 @@ from pacslite.server.config import Config
 from pacslite.server.parts import (
     access_policy,
     archive_settings,
+    callees,
     connection_limits,
     server_certificate,
     service_registry,
 )
 from pacslite.server.settings import ListenerSettings
+from pacslite.services.destinations import Callee
 from pacslite.ul.negotiation import Order
 
 
@@ -49,13 +51,14 @@ class Server:
     config: Config
     acceptor: Acceptor
     listening: tuple[Listening, ...]
+    callees: dict[str, Callee]
     observe: Observe
 
     async def reload(self) -> None:
         """What SIGHUP asks for; what cannot be read leaves everything as it was, and is told."""
         secured = [one for one in self.listening if one.certificate is not None and one.context is not None]
         try:
-            self.acceptor.access = await access_policy(self.config)
+            access, called = await access_policy(self.config), callees(self.config)
             for one in secured:
                 assert one.certificate is not None
                 assert one.context is not None
@@ -64,6 +67,8 @@ class Server:
         except ConfigurationError as error:
             self.observe(CertificatesReloaded(listeners=0, error=str(error)))
             return
+        self.acceptor.access = access
+        self.callees.update(called)
         self.observe(CertificatesReloaded(listeners=len(secured)))
 
 
@@ -113,12 +118,12 @@ def _supervise(context: dict[str, object], observe: Observe) -> None:
 async def start(config: Config, *, observe: Observe) -> AsyncIterator[Server]:
     """Open the archive, then the listeners; everything is closed again when the block ends."""
     _allow_many_files()
-    access = await access_policy(config)
+    access, called = await access_policy(config), callees(config)
     certificates = [server_certificate(listener) for listener in config.listeners]
     contexts = [None if one is None else one.context() for one in certificates]
     async with AsyncExitStack() as stack:
         archive = await stack.enter_async_context(Archive.open(archive_settings(config), observe=observe))
-        registry = service_registry(config, archive)
+        registry = service_registry(config, archive, callees=called, observe=observe)
         acceptor = Acceptor(
             registry=registry,
             perform=Dispatcher(registry, observe).perform,
@@ -138,7 +143,7 @@ async def start(config: Config, *, observe: Observe) -> AsyncIterator[Server]:
             Listening(listener.host, await _listen(acceptor, listener, context), certificate, context)
             for listener, certificate, context in zip(config.listeners, certificates, contexts, strict=True)
         ]
-        yield Server(config, acceptor, tuple(listening), observe)
+        yield Server(config, acceptor, tuple(listening), called, observe)
 
 
 async def _listen(acceptor: Acceptor, listener: ListenerSettings, context: ssl.SSLContext | None) -> int:

@@ -10,6 +10,7 @@ from typing import Self
 
 from pydantic import model_validator
 
+from pacslite.server.calling_settings import CallingSettings
 from pacslite.server.query_settings import QuerySettings, RetrieveSettings
 from pacslite.server.section import Section
 from pacslite.server.settings import (
@@ -39,6 +40,7 @@ class Config(Section):
     retrieve: RetrieveSettings = RetrieveSettings()
     access: AccessSettings = AccessSettings()
     peers: tuple[PeerSettings, ...] = ()
+    calling: CallingSettings = CallingSettings()
     logging: LoggingSettings = LoggingSettings()
 
     @model_validator(mode="after")

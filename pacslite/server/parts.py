@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
+import ssl
+from collections.abc import Mapping
 
 from pacslite.archive.archive import Archive
 from pacslite.archive.settings import ArchiveSettings
+from pacslite.dicom.levels import MODELS
 from pacslite.dicom.transfer_syntax import (
     DEFAULT_PREFERENCE,
     EXPLICIT_VR_BIG_ENDIAN,
@@ -15,21 +18,34 @@ from pacslite.dicom.transfer_syntax import (
     IMPLICIT_VR_LITTLE_ENDIAN,
 )
 from pacslite.dicom.uids import STORAGE_SOP_CLASSES, VERIFICATION, name_of
+from pacslite.dicom.values import utc_offset_minutes
 from pacslite.dimse.command import CommandField
 from pacslite.dimse.permission import Permission
 from pacslite.dimse.registry import Registration, ServiceRegistry
+from pacslite.dimse.service import Service
 from pacslite.errors import ConfigurationError
+from pacslite.facts import Observe, ignore
 from pacslite.net.access import AccessPolicy, KnownPeer, Network
 from pacslite.net.limits import ConnectionLimits
-from pacslite.net.tls import ServerCertificate
+from pacslite.net.requestor import Remote
+from pacslite.net.tls import ServerCertificate, client_context
 from pacslite.server.config import Config
 from pacslite.server.settings import ListenerSettings, PeerSettings
+from pacslite.services.destinations import Call, Callee
+from pacslite.services.retrieve import GetService, MoveService, Retrieval, RetrieveLimits, retrieve_negotiation
 from pacslite.services.storage import StorableClasses, StorageService
+from pacslite.services.sub_operations import Manner
 from pacslite.services.verification import VerificationService
 
+_FOR_IDENTIFIERS = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_BIG_ENDIAN)
+"""For what is no object."""
 
-def service_registry(config: Config, archive: Archive) -> ServiceRegistry:
-    """Everything this server serves."""
+
+def service_registry(
+    config: Config, archive: Archive, *, callees: Mapping[str, Callee] | None = None, observe: Observe = ignore
+) -> ServiceRegistry:
+    """Everything this server serves. ``callees`` are looked at anew for each C-MOVE."""
+    retrieval = _retrieval(config, archive, observe)
     settings = config.negotiation
     storable = StorableClasses(
         unknown=settings.accept_unknown_sop_classes,
@@ -42,7 +58,7 @@ def service_registry(config: Config, archive: Archive) -> ServiceRegistry:
                 name="Verification",
                 abstract_syntaxes=(VERIFICATION,),
                 serves=lambda abstract_syntax, _: abstract_syntax == VERIFICATION,
-                transfer_syntaxes=(EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_BIG_ENDIAN),
+                transfer_syntaxes=_FOR_IDENTIFIERS,
                 permission=Permission.ECHO,
                 operations={CommandField.C_ECHO_RQ: VerificationService()},
             ),
@@ -56,7 +72,79 @@ def service_registry(config: Config, archive: Archive) -> ServiceRegistry:
                 sends_to=Permission.RETRIEVE,
                 produces=(EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN),
             ),
+            _retrieving(
+                "Retrieve (C-MOVE)",
+                tuple(model.move for model in MODELS),
+                {CommandField.C_MOVE_RQ: MoveService(retrieval, callees=callees or {}, call=_call(config))},
+            ),
+            _retrieving(
+                "Retrieve (C-GET)",
+                tuple(model.get for model in MODELS),
+                {CommandField.C_GET_RQ: GetService(retrieval)},
+            ),
         ]
+    )
+
+
+def _retrieving(
+    name: str, abstract_syntaxes: tuple[str, ...], operations: Mapping[CommandField, Service]
+) -> Registration:
+    return Registration(
+        name=name,
+        abstract_syntaxes=abstract_syntaxes,
+        serves=lambda abstract_syntax, _: abstract_syntax in abstract_syntaxes,
+        transfer_syntaxes=_FOR_IDENTIFIERS,
+        permission=Permission.RETRIEVE,
+        operations=operations,
+        extended=retrieve_negotiation,
+    )
+
+
+def _retrieval(config: Config, archive: Archive, observe: Observe) -> Retrieval:
+    settings = config.retrieve
+    return Retrieval(
+        archive,
+        manner=Manner(answer_s=settings.answer_s, read_ahead_bytes=settings.read_ahead_bytes),
+        limits=RetrieveLimits(max_identifier_bytes=config.query.max_identifier_bytes, pending_s=settings.pending_s),
+        observe=observe,
+    )
+
+
+def _call(config: Config) -> Call:
+    return Call(
+        calling_ae=config.server.ae_title,
+        limits=connection_limits(config),
+        connect_s=config.retrieve.connect_s,
+        answer_s=config.retrieve.answer_s,
+    )
+
+
+def callees(config: Config) -> dict[str, Callee]:
+    """The [[peers]] that have a port, by AE title; raises :class:`ConfigurationError` for a certificate that does not
+    fit. Host names are resolved when they are called."""
+    called = [peer for peer in config.peers if peer.port is not None]
+    context = _calling_context(config) if any(peer.tls for peer in called) else None
+    return {
+        peer.ae_title: Callee(
+            remote=Remote(
+                # A network of one address is one too.
+                host=str(peer.network.network_address) if peer.network is not None else peer.address,
+                port=peer.port,
+                ae_title=peer.ae_title,
+                tls=context if peer.tls else None,
+            ),
+            associations=peer.associations,
+            async_window=peer.async_window,
+        )
+        for peer in called
+        if peer.port is not None
+    }
+
+
+def _calling_context(config: Config) -> ssl.SSLContext:
+    calling = config.calling
+    return client_context(
+        ca=calling.ca, certificate=calling.certificate, key=calling.key, check_host_name=calling.check_host_name
     )
 
 
@@ -75,6 +163,8 @@ def archive_settings(config: Config) -> ArchiveSettings:
         max_object_bytes=storage.max_object_bytes or None,
         header_limit_bytes=config.limits.max_header_bytes,
         header_max_depth=config.limits.max_header_levels,
+        queries=config.query.max_queries,
+        utc_offset_minutes=utc_offset_minutes(config.query.timezone),
     )
 
 

@@ -40,6 +40,7 @@ from pacslite.dicom.transfer_syntax import TransferSyntax
 from pacslite.dicom.vrs import (
     ALL_VRS,
     LEADING_SPACE_VRS,
+    LONG_VRS,
     NUMBER_FORMATS,
     SINGLE_VALUED_VRS,
     TEXT_VRS,
@@ -50,11 +51,18 @@ from pacslite.dicom.vrs import (
 from pacslite.errors import BadDataSetError
 
 _FIRST_GROUP: Final = 0x0008  # elements of lower groups are no part of a data set (QF-22)
+_STRIPPED_VRS: Final = TEXT_VRS - LEADING_SPACE_VRS
 _MAX_CHARACTER_SETS: Final = 16
 _HEAD: Final = 8
 _VRS: Final = {
     big_endian: {int.from_bytes(vr.encode("ascii"), "big" if big_endian else "little"): vr for vr in ALL_VRS}
     for big_endian in (False, True)
+}
+_TOO_MANY: Final = "is one element too many"
+_PLAIN_VRS: Final = ALL_VRS - {"SQ", "UN"}
+_SHORT_PLAIN_VRS: Final = {
+    big_endian: {code: vr for code, vr in vrs.items() if vr in _PLAIN_VRS - LONG_VRS}
+    for big_endian, vrs in _VRS.items()
 }
 
 _Raw: TypeAlias = "tuple[int, str, bool, bytes | list[list[_Raw]]]"  # tag, VR, big endian, the Value Field or the items
@@ -105,8 +113,7 @@ class _StructureReader:
     def data_set(self, declared: Encoding) -> list[_Raw]:
         """The whole; File Meta elements in front, which do not belong there, may be in another encoding."""
         data, position, encoding = self._data, 0, declared
-        while data[position : position + 2] in (b"\x02\0", b"\0\x02"):
-            head = data[position : position + _HEAD]
+        while len(head := data[position : position + _HEAD]) == _HEAD and head[:2] in (b"\x02\0", b"\0\x02"):
             encoding = encoding_for(explicit=has_known_vr(head), big_endian=head[:1] == b"\0")
             tag, _, length, value = self._head(position, len(data), encoding)
             position = self._end_of(tag, position, value, length, len(data))
@@ -119,38 +126,53 @@ class _StructureReader:
     ) -> tuple[list[_Raw], int]:
         """Up to ``end``, or up to the end of the item; and the position behind it."""
         elements: list[_Raw] = []
-        data, big_endian = self._data, encoding.big_endian
+        data, big_endian, explicit = self._data, encoding.big_endian, encoding.explicit
+        unpack, vrs = encoding.unpack, _SHORT_PLAIN_VRS[big_endian]
         while position < end:
             start = position
-            if end - start < _HEAD and not any(data[start:end]):
+            if end - start < _HEAD:
+                if any(data[start:end]):
+                    raise BadDataSetError(f"the data set ends inside an element, at offset {start}", offset=start)
                 position = end  # zeros are padding
                 break
-            tag, vr, length, position = self._head(start, end, encoding)
-            self._count(tag, start)
+            if explicit and (head := unpack(data, start))[1] in vrs:  # the hot path
+                native, code, length = head
+                tag = native if big_endian else native >> 16 | (native & 0xFFFF) << 16
+                vr, position = vrs[code], start + _HEAD
+            else:
+                tag, vr, length, position = self._head(start, end, encoding)
+            self._left -= 1
+            if self._left < 0:
+                raise self._bad(tag, start, _TOO_MANY)
+            if vr in _PLAIN_VRS and length <= end - position:
+                if tag & 0xFFFF and tag >> 16 >= _FIRST_GROUP:
+                    elements.append((tag, vr, big_endian, data[position : position + length]))
+                position += length
+                continue
             if tag == ITEM_END and in_open_item:
                 return elements, position
-            value: bytes | list[list[_Raw]]
-            if vr == "SQ" or length == UNDEFINED_LENGTH:
-                if tag in DELIMITERS or vr not in ("SQ", "UN"):
-                    raise self._bad(tag, start, "has no business here")
-                stop = end if length == UNDEFINED_LENGTH else self._end_of(tag, start, position, length, end)
-                value, position = self._items(tag, position, stop, encoding, depth, is_open=length == UNDEFINED_LENGTH)
-                elements.append((tag, "SQ", big_endian, value))
-                continue
-            stop = self._end_of(tag, start, position, length, end)
-            if vr == "UN" and (known := vr_of(tag)) != "UN":
-                # A sender that does not know an attribute writes it as implicit VR little endian (PS3.5 6.2.2).
-                if known == "SQ":
-                    value, _ = self._items(tag, position, stop, IMPLICIT_LITTLE, depth)
-                else:
-                    value = data[position:stop]
-                elements.append((tag, known, False, value))
-            elif tag & 0xFFFF and tag >> 16 >= _FIRST_GROUP and tag not in DELIMITERS:
-                elements.append((tag, vr, big_endian, data[position:stop]))
-            position = stop
+            element, position = self._special(tag, vr, length, start, position, end, encoding, depth)
+            if tag & 0xFFFF and tag >> 16 >= _FIRST_GROUP:
+                elements.append(element)
         if in_open_item:
             raise BadDataSetError(f"the data set ends inside an item, at offset {position}", offset=position)
         return elements, position
+
+    def _special(
+        self, tag: int, vr: str, length: int, start: int, value: int, end: int, encoding: Encoding, depth: int
+    ) -> tuple[_Raw, int]:
+        """A sequence, or an element whose VR its sender did not know; and the position behind it."""
+        is_open = length == UNDEFINED_LENGTH
+        if tag in DELIMITERS or (is_open and vr not in ("SQ", "UN")):
+            raise self._bad(tag, start, "has no business here")
+        stop = end if is_open else self._end_of(tag, start, value, length, end)
+        known = vr_of(tag) if vr == "UN" else vr
+        if known == "SQ" or is_open:
+            # Under UN it is written in implicit VR little endian, and so is any other value (PS3.5 6.2.2).
+            inner = IMPLICIT_LITTLE if vr == "UN" else encoding
+            items, position = self._items(tag, value, stop, inner, depth, is_open=is_open)
+            return (tag, "SQ", encoding.big_endian, items), position
+        return (tag, known, encoding.big_endian and vr != "UN", self._data[value:stop]), stop
 
     def _items(
         self, tag: int, position: int, end: int, encoding: Encoding, depth: int, *, is_open: bool = False
@@ -184,8 +206,6 @@ class _StructureReader:
     def _head(self, position: int, end: int, encoding: Encoding) -> tuple[int, str, int, int]:
         """Tag, VR and length of the element that begins at ``position``, and where its value does."""
         data = self._data
-        if end - position < _HEAD:
-            raise BadDataSetError(f"the data set ends inside an element, at offset {position}", offset=position)
         if not encoding.explicit:
             native, length = encoding.unpack(data, position)
             tag = encoding.native(native)
@@ -214,7 +234,7 @@ class _StructureReader:
     def _count(self, tag: int, position: int) -> None:
         self._left -= 1
         if self._left < 0:
-            raise self._bad(tag, position, "is one element too many")
+            raise self._bad(tag, position, _TOO_MANY)
 
     def _bad(self, tag: int, offset: int, what: str) -> BadDataSetError:
         return BadDataSetError(f"{tag_text(tag)} at offset {offset} {what}", tag=tag, offset=offset)
@@ -231,21 +251,26 @@ def _character_sets(raw: list[_Raw], inherited: tuple[str, ...]) -> tuple[str, .
 
 
 def _decoded(raw: list[_Raw], character_sets: tuple[str, ...]) -> dict[int, Element]:
-    return {
-        tag: Element(
-            vr,
-            _value(vr, value, character_sets, big_endian=big_endian)
-            if isinstance(value, bytes)
-            else tuple(_decoded(item, _character_sets(item, character_sets)) for item in value),
-        )
-        for tag, vr, big_endian, value in raw
-    }
+    elements = {}
+    for tag, vr, big_endian, value in raw:
+        if (
+            vr in _STRIPPED_VRS
+            and isinstance(value, bytes)
+            and value.isascii()
+            and not (b"\\" in value or b"\x1b" in value)
+        ):
+            elements[tag] = Element(vr, value.decode("ascii").strip(" \0"))  # as most are
+        else:
+            elements[tag] = Element(vr, _value(vr, value, character_sets, big_endian))
+    return elements
 
 
-def _value(vr: str, raw: bytes, character_sets: tuple[str, ...], *, big_endian: bool) -> Value:
+def _value(vr: str, raw: bytes | list[list[_Raw]], character_sets: tuple[str, ...], big_endian: bool) -> Value:
+    if isinstance(raw, list):
+        return tuple(_decoded(item, _character_sets(item, character_sets)) for item in raw)
     if vr in TEXT_VRS:
-        text = decode_text(raw, character_sets, person_name=vr == "PN", multi_valued=vr not in SINGLE_VALUED_VRS)
-        return _stripped(vr, text)
+        multi_valued = vr not in SINGLE_VALUED_VRS
+        return _stripped(vr, decode_text(raw, character_sets, person_name=vr == "PN", multi_valued=multi_valued))
     if code := NUMBER_FORMATS.get(vr):
         return tuple(_numbers(code, raw, big_endian=big_endian))
     return swapped(raw, vr) if big_endian and vr in WORD_SIZES else raw

@@ -42,6 +42,7 @@ from pacslite.dicom.tags import tag_text
 from pacslite.dicom.transfer_syntax import TransferSyntax
 from pacslite.dicom.uids import clean_uid
 from pacslite.dicom.values import to_integer
+from pacslite.dicom.vrs import CHARSET_VRS, SINGLE_VALUED_VRS
 
 MAX_VALUE_BYTES: Final = 65536
 """A wanted value longer than this is left out: no indexed attribute is, and a wrong length must cost nothing."""
@@ -55,8 +56,6 @@ _TOO_LONG: Final = "the header is longer than its limit"
 
 _PIXEL_GROUP: Final = tags.PIXEL_DATA >> 16
 _IDENTITY: Final = frozenset({tags.SOP_INSTANCE_UID, tags.STUDY_INSTANCE_UID, tags.SERIES_INSTANCE_UID})
-_CHARSET_VRS: Final = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
-_SINGLE_VALUED_VRS: Final = frozenset({"LT", "ST", "UT"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +88,7 @@ class Header:
         text = self.text(tag)
         if not text:
             return ()
-        if "\\" not in text or tags.VR_OF.get(tag) in _SINGLE_VALUED_VRS:
+        if "\\" not in text or tags.VR_OF.get(tag) in SINGLE_VALUED_VRS:
             return (text,)
         return tuple(value.strip(" \0") for value in text.split("\\"))
 
@@ -106,10 +105,10 @@ class Header:
         """A value of this data set as text, by the VR of `tag`; `character_sets` are those of an item with its own."""
         vr = tags.VR_OF.get(tag, "LO")
         declared = self.character_sets if character_sets is None else character_sets
-        multi_valued = vr not in _SINGLE_VALUED_VRS
+        multi_valued = vr not in SINGLE_VALUED_VRS
         text = decode_text(
             raw,
-            declared if vr in _CHARSET_VRS else (),
+            declared if vr in CHARSET_VRS else (),
             person_name=vr == "PN",
             multi_valued=multi_valued,
         )

@@ -168,3 +168,13 @@ def test_rules_that_senders_forget() -> None:
 def test_decoding_never_fails(raw: bytes, character_sets: list[str], person_name: bool, multi_valued: bool) -> None:
     decoded = decode_text(raw, character_sets, person_name=person_name, multi_valued=multi_valued)
     decoded.encode("utf-8")
+
+
+def test_what_an_escape_sequence_has_designated_is_not_guessed_again() -> None:
+    """JIS X 0208 has signs whose numbers in Latin-1 could be UTF-8."""
+    assert text(b"\x1b$B!_!k\x1b(B", "", "ISO 2022 IR 87") == "×°"
+
+
+def test_a_megabyte_of_delimiters_is_read_in_one_pass() -> None:
+    raw = b"\x1b-F\xc4" + b"\\" * (1 << 20)
+    assert text(raw, "ISO 2022 IR 100", "ISO 2022 IR 126") == "Δ" + "\\" * (1 << 20)

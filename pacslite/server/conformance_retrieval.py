@@ -71,8 +71,8 @@ def retrieval_behaviour(config: Config) -> Iterator[str]:
         f"Pending answers come every {settings.pending_s:g} s while something changes, and every {SIGN_OF_LIFE_S:g} s "
         "otherwise. All answers have the numbers of sub-operations, but Number of Remaining Sub-operations only if "
         "they are pending or cancelled; more than 65535 are told as 65535. Final status: 0000 if all were completed, "
-        "B000 if some failed or were answered with a warning, A702 if all failed, FE00 after a C-CANCEL that left something "
-        "undone. Failed SOP Instance UID List is in each of these when any failed.",
+        "B000 if some failed or were answered with a warning, A702 if all failed, FE00 after a C-CANCEL that left "
+        "something undone. Failed SOP Instance UID List is in each of these when any failed.",
         _WIDTH,
     )
     yield ""

@@ -190,7 +190,8 @@ class TextEncoder:
 def text_encoder(character_sets: tuple[str, ...]) -> TextEncoder:
     """The encoder for a Specific Character Set as its sender has spelt it; what is no defined term is left out."""
     known = [recognize_term(term) for term in character_sets[:16]]
-    for codec, _ in known:
+    candidates = known if known and known[0][1] in (0, 6) else known[:1]  # as they are read: the first one counts
+    for codec, _ in candidates:
         if codec in _WHOLE_TERMS:
             return TextEncoder(terms=(_WHOLE_TERMS[codec],), codec=codec, whole=True)
     numbers = [number for _, number in known]

@@ -72,7 +72,7 @@ def _value_matcher(match: Match, vr: str) -> Callable[[Value], bool]:
             )
         case NameMatch():
             same_name = name_matcher(match)
-            return lambda value: any(same_name(folded_groups(text)) for text in texts_of(vr, value))
+            return lambda value: any(map(same_name, map(folded_groups, texts_of(vr, value))))
         case _:
             same = _text_matcher(match, vr)
             return lambda value: any(map(same, texts_of(vr, value)))

@@ -171,6 +171,23 @@ def matches_in_zone(
             return in_range(match, time if of_time else date)
 
 
+def date_time_matches_in_zone(match: Range, normal: str, *, stored_minutes: int | None, wanted_minutes: int) -> bool:
+    """Whether a stored DT in normal form matches the range of a requester in another time zone.
+
+    What names its offset is of that one, an end of the range else of the requester's, the stored value of its object's.
+    """
+    ends = Range(_with_offset(match.first, wanted_minutes), _with_offset(match.last, wanted_minutes))
+    return date_time_in_range(ends, normal if stored_minutes is None else _with_offset(normal, stored_minutes))
+
+
+def _with_offset(normal: str, minutes: int) -> str:
+    """A normal DT with an offset, unless it has one already or is none."""
+    if len(normal) != _LENGTH:
+        return normal
+    hours, rest = divmod(abs(minutes), 60)
+    return f"{normal}{'-' if minutes < 0 else '+'}{hours:02}{rest:02}"
+
+
 def in_zone(date: str, time: str, *, stored_minutes: int | None, wanted_minutes: int) -> tuple[str, str]:
     """A stored date and time in normal form as a clock of the requester shows them.
 

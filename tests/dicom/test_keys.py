@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pacslite.dicom import tags
 from pacslite.dicom.elements import Element, Elements, Value
-from pacslite.dicom.keys import MAX_PATTERN, MAX_VALUES, all_match, combine, key_of, matches
+from pacslite.dicom.keys import MAX_PATTERN, MAX_VALUES, all_match, combine, key_of, matches, value_matcher
 from pacslite.dicom.matching import (
     AllOf,
     CombinedRange,
@@ -21,6 +21,7 @@ from pacslite.dicom.matching import (
     ValueList,
     Wildcard,
 )
+from pacslite.dicom.normal_forms import normal_form
 from pacslite.errors import InvalidKey
 
 TAG_OF = {
@@ -431,6 +432,12 @@ def test_a_date_and_a_time_make_one_interval() -> None:
     assert not matches(one, None, time=Element("TM", "2300"))
 
 
+def test_a_date_alone_is_in_the_interval_if_any_moment_of_it_is() -> None:
+    (one,) = both("20200101-20200103", "2200-0600")
+    fits = value_matcher(one)
+    assert [fits(f"2020010{day}") for day in (1, 2, 3, 4)] == [True, True, True, False]
+
+
 def test_what_is_not_joined_stays() -> None:
     """QF-15."""
     dates, times = both("20200101-20200103", "10-")
@@ -578,6 +585,26 @@ def test_a_key_is_made_or_refused(text: str, vr: str) -> None:
     if made is not None:
         assert made.tag == TAG_OF[vr]
         assert matches(made, Element(vr, None)) == isinstance(made.match, EmptyValue)
+
+
+@pytest.mark.parametrize(
+    ("vr", "text", "normal"),
+    [
+        ("DA", "2020.02.29 ", "20200229"),
+        ("TM", "10", "100000.000000"),
+        ("DT", "2020-0500", "20200101000000.000000-0500"),
+        ("IS", " +07", "7"),
+        ("DS", "-0.0", "0"),
+        ("DS", "1e300", "1e+300"),
+        ("LO", " a ", "a"),
+        ("UT", " a ", " a"),
+        ("UI", "1.2\0", "1.2"),
+        ("DS", "x", ""),
+    ],
+)
+def test_normal_forms(vr: str, text: str, normal: str) -> None:
+    """What a single value holds, and what an index has to compare it with."""
+    assert normal_form(vr, text) == normal
 
 
 def test_a_name_is_a_name() -> None:

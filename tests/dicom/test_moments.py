@@ -14,6 +14,7 @@ from pacslite.dicom.moments import (
     date_match,
     date_time_in_range,
     date_time_match,
+    date_time_matches_in_zone,
     goes_past_midnight,
     in_combined_range,
     in_range,
@@ -304,6 +305,31 @@ def test_keys_are_of_the_requesters_clock() -> None:
     assert not found(Range("", "040000.000000"), of_time=True)
     assert found(CombinedRange(time_tag=0, first="20200101210000.000000", last="20200101230000.000000"))
     assert not found(CombinedRange(time_tag=0, first="20200102000000.000000", last=""))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "stored", "stored_minutes", "expected"),
+    [
+        ("2020010122", "20200102033000", 0, True),  # half past three in Greenwich, 22:30 in New York
+        ("2020010222", "20200102033000", 0, False),
+        ("2020010122", "20200102033000", None, False),  # of no known zone: clocks are compared
+        ("2020010122", "20200101223000", None, True),
+        ("2020010122", "20200102123000+0900", 0, True),  # half past twelve in Tokyo, whatever the object says besides
+        ("2020010203+0000", "20200102033000", 0, True),
+        ("-20200101", "20200102033000", 0, True),
+        ("20200102-", "20200102033000", 0, False),
+        ("20200102-", "", 0, False),
+    ],
+)
+def test_a_date_time_in_the_zone_of_the_requester(
+    wanted: str, stored: str, stored_minutes: int | None, expected: bool
+) -> None:
+    """QF-16, PS3.5 6.2 DT: its own offset counts before all others."""
+    match = date_time_match(wanted)
+    assert match is not None
+    normal = normalise_date_time(stored)
+    found = date_time_matches_in_zone(match, normal, stored_minutes=stored_minutes, wanted_minutes=-300)
+    assert found is expected
 
 
 @given(moments, zones, zones, moments, moments)

@@ -33,7 +33,7 @@ from pacslite.archive.selection import Selection, select_objects
 from pacslite.archive.settings import ArchiveSettings, StoreMode
 from pacslite.archive.space import Space
 from pacslite.archive.threads import FileThreads
-from pacslite.errors import StoreInUseError
+from pacslite.errors import ObjectUnreadable, StoreInUseError
 from pacslite.facts import IndexMigrated, Observe
 
 
@@ -98,6 +98,12 @@ class Archive:
     def load(self, stored: StoredObject) -> asyncio.Future[bytes]:
         """The data set's bytes, whole: for small ones; see :meth:`Reading.load`."""
         return self._reading.load(stored)
+
+    def load_into(
+        self, slab: bytearray, objects: Sequence[StoredObject]
+    ) -> asyncio.Future[list[memoryview | ObjectUnreadable]]:
+        """The data sets of several small objects, read into ``slab``; see :meth:`Reading.load_into`."""
+        return self._reading.load_into(slab, objects)
 
     def pieces(self, stored: StoredObject, *, piece_bytes: int) -> AsyncGenerator[bytes, None]:
         """The data set's bytes in pieces; see :meth:`Reading.pieces`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
@@ -24,6 +24,15 @@ class Reading:
     def load(self, stored: StoredObject) -> asyncio.Future[bytes]:
         """All of it, being read from now on; the future raises :class:`ObjectUnreadable`."""
         return self._threads.submit(_load, str(stored.path), stored.data_set_offset, stored.size)
+
+    def load_into(
+        self, slab: bytearray, objects: Sequence[StoredObject]
+    ) -> asyncio.Future[list[memoryview | ObjectUnreadable]]:
+        """Several at once, one behind the other in ``slab``, which must be large enough: views of it in their order, or
+        why one cannot be read. A thread that reads several costs as much waiting as one that reads one, and memory
+        that is used again does not have to be cleared by the kernel each time."""
+        places = [(str(stored.path), stored.data_set_offset, stored.size) for stored in objects]
+        return self._threads.submit(_load_into, memoryview(slab), places)
 
     async def pieces(self, stored: StoredObject, *, piece_bytes: int) -> AsyncGenerator[bytes, None]:
         """All of it in pieces of ``piece_bytes``, the next one being read while the last one is used.
@@ -65,6 +74,33 @@ def _load(path: str, offset: int, size: int) -> bytes:
     descriptor = _attempt(os.open, path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         return _read(descriptor, offset, size)
+    finally:
+        os.close(descriptor)
+
+
+def _load_into(slab: memoryview, places: Sequence[tuple[str, int, int]]) -> list[memoryview | ObjectUnreadable]:
+    loaded: list[memoryview | ObjectUnreadable] = []
+    at = 0
+    for path, offset, size in places:
+        view = slab[at : at + size]
+        at += size
+        try:
+            _fill(view, path, offset)
+            loaded.append(view)
+        except ObjectUnreadable as error:
+            loaded.append(error)
+    return loaded
+
+
+def _fill(view: memoryview, path: str, offset: int) -> None:
+    descriptor = _attempt(os.open, path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        done = _attempt(os.preadv, descriptor, (view,), offset)
+        while done < len(view):
+            more = _attempt(os.preadv, descriptor, (view[done:],), offset + done)
+            if not more:
+                raise ObjectUnreadable(f"its file is {len(view) - done} bytes short")
+            done += more
     finally:
         os.close(descriptor)
 

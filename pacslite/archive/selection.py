@@ -77,7 +77,7 @@ class Selection:
         """How many objects there are of each kind."""
         return MappingProxyType(self._counts)
 
-    async def objects(self, kinds: Collection[Kind] | None = None) -> AsyncGenerator[StoredObject | Gone, None]:
+    async def pages(self, kinds: Collection[Kind] | None = None) -> AsyncGenerator[list[StoredObject | Gone], None]:
         """Each object once, those that are gone by now included; only those that were of ``kinds``, if given."""
         wanted = None if kinds is None else {at for at, kind in enumerate(self._kinds) if kind in kinds}
         for page in self._pages:
@@ -88,9 +88,8 @@ class Selection:
                 continue
             query = WHEREABOUTS.where(instances.c.sop_instance_uid.in_(_values(uids)))
             rows: Sequence[Sequence[Any]] = await self._reader.all(query)
-            found = {row[0]: row for row in rows}
-            for uid in uids:
-                yield stored_object(found[uid], self._folder) if uid in found else Gone(uid)
+            found = {row[0]: stored_object(row, self._folder) for row in rows}
+            yield [found.get(uid) or Gone(uid) for uid in uids]
 
     async def fill(self, query: Select[Any]) -> None:
         """Take the rows of :func:`_in_order`."""

@@ -9,7 +9,6 @@ from typing import Final
 from pacslite.dicom import tags
 from pacslite.dicom.elements import Element, Elements
 from pacslite.dimse.command import Tag, Value
-from pacslite.dimse.status import Kind, kind_of
 
 SIGN_OF_LIFE_S: Final = 5.0
 """A report is due after so long even if nothing has changed: requesters give up on silence (STANDARD QR-10)."""
@@ -38,16 +37,6 @@ class Progress:
     @property
     def remaining(self) -> int:
         return self.total - self.done
-
-    def count(self, status: int, sop_instance_uid: str) -> None:
-        """A C-STORE was answered with ``status``."""
-        match kind_of(status):
-            case Kind.SUCCESS:
-                self.completed += 1
-            case Kind.WARNING:
-                self.warning += 1
-            case _:
-                self.fail(sop_instance_uid, f"refused with {status:04X}")
 
     def fail(self, sop_instance_uid: str, reason: str) -> None:
         self.failed += 1

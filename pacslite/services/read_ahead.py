@@ -1,20 +1,21 @@
 """What is sent next over one association, read and converted while the last objects are still on their way.
 
 Theory of operation. Whoever sends asks for the next object; before it is given, as many further ones are begun as fit
-into the memory that is meant for them. A small object is read whole by a file thread. A large one, and one that has to
-be converted, is begun by a task that gets it to its first bytes and leaves the rest for when it is sent: what goes
-wrong with an object mostly goes wrong before that, and then costs that object alone. An object gives its memory back
-when it has been answered.
+into the memory that is meant for them. Small objects are read whole, several by one job of a file thread, into a slab
+of memory that is used again and again. A large one, and one that has to be converted, is begun by a task that gets it
+to its first bytes and leaves the rest for when it is sent: what goes wrong with an object mostly goes wrong before
+that, and then costs that object alone. An object gives its memory back when it has been answered.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from types import TracebackType
+from typing import Final, Protocol, Self
 
 from pacslite.archive.archive import Archive
 from pacslite.archive.model import StoredObject
@@ -22,12 +23,15 @@ from pacslite.archive.selection import Gone, Kind
 from pacslite.dicom.transfer_syntax import transfer_syntax
 from pacslite.dicom.uids import name_of
 from pacslite.dimse.service import Context
-from pacslite.errors import PacsliteError
+from pacslite.errors import ObjectUnreadable, PacsliteError
 
 WHOLE_BYTES: Final = 1 << 20
 """An object up to this size is read whole, a larger one in pieces of it."""
 
-_STREAM_BYTES: Final = 2 * WHOLE_BYTES  # the piece that is being sent, and the next one
+SLAB_BYTES: Final = 2 * WHOLE_BYTES
+"""Small objects are read together, so many that they fit into this."""
+
+_MOST_TOGETHER: Final = 64
 _CONVERTED_BYTES: Final = 4 * WHOLE_BYTES  # what of a converted object is kept ready; it may be all of it
 
 
@@ -59,33 +63,52 @@ class SubOperation:
 class Source:
     """The sub-operations still to be performed, those that were given back first. Any number of associations share it.
 
-    An object that is gone from the archive is not given but told to ``gone``.
+    An object that is gone from the archive is not given but told to ``gone``. Leaving the block closes ``pages``.
     """
 
-    def __init__(self, objects: AsyncGenerator[StoredObject | Gone, None], *, gone: Callable[[Gone], None]) -> None:
-        self._objects = objects
+    def __init__(
+        self, pages: AsyncGenerator[Sequence[StoredObject | Gone], None], *, gone: Callable[[Gone], None]
+    ) -> None:
+        self._pages = pages
         self._gone = gone
-        self._returned: deque[SubOperation] = deque()
-        self._turn = asyncio.Lock()
-        self._exhausted = False
+        self._operations: deque[SubOperation] = deque()
+        self._turning: asyncio.Task[None] | None = None
+        self._at_end = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._turning is not None:
+            self._turning.cancel()
+            await asyncio.wait({self._turning})
+        await self._pages.aclose()
 
     async def next(self) -> SubOperation | None:
-        if self._returned:
-            return self._returned.popleft()
-        async with self._turn:  # a generator cannot be resumed twice at once
-            while not self._exhausted:
-                found = await anext(self._objects, None)
-                match found:
-                    case StoredObject():
-                        return SubOperation(found)
-                    case Gone():
-                        self._gone(found)
-                    case None:
-                        self._exhausted = True
-        return None
+        """The next one; None at the end."""
+        while not self._operations and not self._at_end:
+            # Whoever waits for the page may be cancelled, and the others still want it.
+            if self._turning is None or self._turning.done():
+                self._turning = asyncio.create_task(self._turn_page())
+            await asyncio.shield(self._turning)
+        return self._operations.popleft() if self._operations else None
 
     def give_back(self, operation: SubOperation) -> None:
-        self._returned.append(operation)
+        self._operations.appendleft(operation)
+
+    async def _turn_page(self) -> None:
+        page = await anext(self._pages, None)
+        if page is None:
+            self._at_end = True
+            return
+        for found in page:
+            match found:
+                case Gone():
+                    self._gone(found)
+                case stored:
+                    self._operations.append(SubOperation(stored))
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,26 +168,54 @@ class Stream:
 
 
 @dataclass(slots=True)
+class Slab:
+    """Memory in which several small objects lie. It is used again, unless something of it may still be unsent."""
+
+    memory: bytearray
+    loaded: asyncio.Future[list[memoryview | ObjectUnreadable]] | None = None
+    users: int = 0
+    may_be_unsent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The object at ``index`` of a slab."""
+
+    slab: Slab
+    index: int
+
+
+@dataclass(slots=True)
 class Ready:
-    """An object that is being made ready, or the reason why it cannot be sent. It holds ``reserved`` bytes."""
+    """An object that is being made ready, or the reason why it cannot be sent."""
 
     operation: SubOperation
     context: Context | None
     converted: bool
-    reserved: int
-    outcome: asyncio.Future[bytes | Stream] | asyncio.Future[bytes] | PacsliteError
+    outcome: Loaded | asyncio.Task[bytes | Stream] | PacsliteError
+    reserved: int = 0
 
-    async def data_set(self) -> bytes | Stream:
+    async def data_set(self) -> bytes | memoryview | Stream:
         """What is to be sent; raises :class:`PacsliteError` if it cannot be."""
-        if isinstance(self.outcome, PacsliteError):
-            raise self.outcome
-        return await self.outcome
+        match self.outcome:
+            case PacsliteError() as error:
+                raise error
+            case Loaded(slab, index):
+                assert slab.loaded is not None
+                # One cancelled waiter must not take the bytes from the others.
+                loaded = slab.loaded.result() if slab.loaded.done() else await asyncio.shield(slab.loaded)
+                found = loaded[index]
+                if isinstance(found, ObjectUnreadable):
+                    raise found
+                return found
+            case task:
+                return await task
 
 
 class ReadAhead:
     """For one association with ``contexts``: the sub-operations of ``source``, made ready in their order.
 
-    At most ``limit_bytes`` are in memory, unless nothing is ready: then one more object is begun whatever its size.
+    At most ``limit_bytes`` are in memory, unless nothing is ready: then a little more is begun.
     """
 
     def __init__(
@@ -182,57 +233,89 @@ class ReadAhead:
         self._converter = converter
         self._limit_bytes = limit_bytes
         self._reserved = 0
+        self._together = 1  # at first little is read at once, so that the first object does not wait for many
         self._ahead: deque[Ready] = deque()
+        self._slabs: list[Slab] = []
         self._routes: dict[Kind, Route | NoSuitableContext] = {}
 
     async def next(self) -> Ready | None:
         """The next one, to be given to :meth:`drop` after use; None when there is none."""
-        while not self._ahead or self._reserved < self._limit_bytes:
-            operation = await self._source.next()
-            if operation is None:
+        while not self._ahead or self._reserved + SLAB_BYTES <= self._limit_bytes:
+            if not await self._begin_some():
                 break
-            ready = self._begin(operation)
-            self._reserved += ready.reserved
-            self._ahead.append(ready)
         return self._ahead.popleft() if self._ahead else None
 
-    async def drop(self, ready: Ready) -> None:
-        """It is not needed any more, whatever became of it."""
+    async def drop(self, ready: Ready, *, was_taken: bool) -> None:
+        """It is not needed any more. If the peer has not taken it, parts of it may still be on their way."""
         self._reserved -= ready.reserved
-        outcome = ready.outcome
-        if isinstance(outcome, PacsliteError):
-            return
-        if not outcome.done():
-            outcome.cancel()
-            await asyncio.wait({outcome})
-        if outcome.cancelled() or outcome.exception() is not None:
-            return
-        made = outcome.result()
-        if isinstance(made, Stream):
-            await made.aclose()
+        match ready.outcome:
+            case Loaded(slab, _):
+                self._leave(slab, was_taken=was_taken)
+            case asyncio.Task() as task:
+                if not task.done():
+                    task.cancel()
+                    await asyncio.wait({task})
+                if not task.cancelled() and task.exception() is None and isinstance(made := task.result(), Stream):
+                    await made.aclose()
 
     async def close(self) -> None:
         """Give back what was begun and not asked for."""
         while self._ahead:
-            ready = self._ahead.popleft()
+            ready = self._ahead.pop()
             self._source.give_back(ready.operation)
-            await self.drop(ready)
+            await self.drop(ready, was_taken=False)
 
-    def _begin(self, operation: SubOperation) -> Ready:
+    # --- Beginning --------------------------------------------------------------------------------------------------
+
+    async def _begin_some(self) -> bool:
+        """Begin a slab of small objects, or one other; False if there is nothing more."""
+        batch: list[Ready] = []
+        slab: Slab | None = None
+        objects: list[StoredObject] = []
+        size = 0
+        while len(batch) < self._together:
+            try:
+                operation = await self._source.next()
+            except BaseException:
+                for ready in reversed(batch):
+                    self._source.give_back(ready.operation)
+                raise
+            if operation is None:
+                break
+            stored = operation.stored
+            size += stored.size
+            route = self._route((stored.sop_class_uid, stored.transfer_syntax_uid))
+            if isinstance(route, NoSuitableContext):
+                batch.append(Ready(operation, None, converted=False, outcome=route))
+            elif route.converted or stored.size > WHOLE_BYTES:
+                batch.append(self._begin_alone(operation, route))
+                break
+            elif size > SLAB_BYTES:
+                self._source.give_back(operation)
+                break
+            else:
+                slab = slab or self._slab()
+                batch.append(Ready(operation, route.context, converted=False, outcome=Loaded(slab, len(objects))))
+                objects.append(stored)
+        if slab is not None:
+            slab.users = len(objects)
+            slab.loaded = self._archive.load_into(slab.memory, objects)
+            self._reserved += SLAB_BYTES
+        self._together = min(2 * self._together, _MOST_TOGETHER)
+        self._ahead.extend(batch)
+        return bool(batch)
+
+    def _begin_alone(self, operation: SubOperation, route: Route) -> Ready:
         stored = operation.stored
-        route = self._route((stored.sop_class_uid, stored.transfer_syntax_uid))
-        if isinstance(route, NoSuitableContext):
-            return Ready(operation, None, converted=False, reserved=0, outcome=route)
         if route.converted:
-            conversion = self._convert(stored, route.context.transfer_syntax)
-            outcome = asyncio.create_task(_begun(conversion, _CONVERTED_BYTES))
-            return Ready(operation, route.context, converted=True, reserved=_CONVERTED_BYTES, outcome=outcome)
-        if stored.size <= WHOLE_BYTES:
-            reading = self._archive.load(stored)
-            return Ready(operation, route.context, converted=False, reserved=stored.size, outcome=reading)
-        pieces = self._archive.pieces(stored, piece_bytes=WHOLE_BYTES)
-        outcome = asyncio.create_task(_begun(pieces, WHOLE_BYTES))
-        return Ready(operation, route.context, converted=False, reserved=_STREAM_BYTES, outcome=outcome)
+            pieces, ready_bytes = self._convert(stored, route.context.transfer_syntax), _CONVERTED_BYTES
+            reserved = ready_bytes
+        else:
+            pieces, ready_bytes = self._archive.pieces(stored, piece_bytes=WHOLE_BYTES), WHOLE_BYTES
+            reserved = 2 * WHOLE_BYTES  # the next piece is being read while this one is sent
+        self._reserved += reserved
+        beginning = asyncio.create_task(_begun(pieces, ready_bytes))
+        return Ready(operation, route.context, converted=route.converted, outcome=beginning, reserved=reserved)
 
     def _convert(self, stored: StoredObject, target: str) -> AsyncGenerator[bytes, None]:
         assert self._converter is not None  # there is no route that converts without one
@@ -253,6 +336,20 @@ class ReadAhead:
                 known = error
             self._routes[kind] = known
         return known
+
+    # --- Slabs ------------------------------------------------------------------------------------------------------
+
+    def _slab(self) -> Slab:
+        return self._slabs.pop() if self._slabs else Slab(bytearray(SLAB_BYTES))
+
+    def _leave(self, slab: Slab, *, was_taken: bool) -> None:
+        slab.may_be_unsent |= not was_taken
+        slab.users -= 1
+        if slab.users:
+            return
+        self._reserved -= SLAB_BYTES
+        if not slab.may_be_unsent:
+            self._slabs.append(slab)
 
 
 async def _begun(pieces: AsyncGenerator[bytes, None], ready_bytes: int) -> bytes | Stream:

@@ -12,18 +12,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from pacslite.archive.archive import Archive
 from pacslite.archive.model import StoredObject
-from pacslite.archive.selection import Gone, Kind, Selection
+from pacslite.archive.selection import Gone, Selection
+from pacslite.archive.selection import Kind as ObjectKind
 from pacslite.dimse.command import DATA_SET_FOLLOWS, CommandField, Tag, Value
 from pacslite.dimse.service import Invoker
+from pacslite.dimse.status import Kind, kind_of
 from pacslite.errors import AssociationError, ObjectUnreadable, PacsliteError
 from pacslite.services.progress import Progress
-from pacslite.services.read_ahead import Converter, ReadAhead, Ready, Source, SubOperation
+from pacslite.services.read_ahead import Converter, ReadAhead, Ready, Source, Stream, SubOperation
 
 _MOST_IN_FLIGHT: Final = 64
 """On one association, where the peer sets no limit (PS3.7 D.3.3.3)."""
@@ -44,10 +46,10 @@ class Destination(Protocol):
     def elements(self) -> Mapping[int, Value]:
         """Command elements that each C-STORE has beyond those of every C-STORE."""
 
-    def portions(self, kinds: Iterable[Kind]) -> Iterable[Collection[Kind]]:
+    def portions(self, kinds: Iterable[ObjectKind]) -> Iterable[Collection[ObjectKind]]:
         """The kinds, divided so that one association can carry each portion."""
 
-    def connect(self, kinds: Collection[Kind]) -> AbstractAsyncContextManager[Invoker]:
+    def connect(self, kinds: Collection[ObjectKind]) -> AbstractAsyncContextManager[Invoker]:
         """An association for objects of these kinds. Raises :class:`AssociationError` if there cannot be one."""
 
 
@@ -112,9 +114,8 @@ class SubOperations:
                 return
             await self._send(kinds)
 
-    async def _send(self, kinds: Collection[Kind]) -> None:
-        async with aclosing(self._selection.objects(kinds)) as objects:
-            source = Source(objects, gone=self._is_gone)
+    async def _send(self, kinds: Collection[ObjectKind]) -> None:
+        async with Source(self._selection.pages(kinds), gone=self._is_gone) as source:
             if not self._unreachable:
                 count = sum(self._selection.kinds[kind] for kind in kinds)
                 async with asyncio.TaskGroup() as group:
@@ -126,7 +127,7 @@ class SubOperations:
 
     # --- One association --------------------------------------------------------------------------------------------
 
-    async def _converse(self, source: Source, kinds: Collection[Kind]) -> None:
+    async def _converse(self, source: Source, kinds: Collection[ObjectKind]) -> None:
         """Send until nothing is left, on one association, and on another one if that is lost."""
         for _ in range(2 if self._destination.may_reconnect else 1):
             reached = False
@@ -142,7 +143,7 @@ class SubOperations:
                 return
 
     @asynccontextmanager
-    async def _connected(self, kinds: Collection[Kind]) -> AsyncIterator[Invoker]:
+    async def _connected(self, kinds: Collection[ObjectKind]) -> AsyncIterator[Invoker]:
         task = asyncio.current_task()
         assert task is not None
         self._connecting.add(task)
@@ -178,21 +179,23 @@ class SubOperations:
 
     async def _one_by_one(self, invoker: Invoker, ahead: ReadAhead, source: Source) -> None:
         while not self._stopping and (ready := await ahead.next()) is not None:
+            was_taken = False
             try:
-                await self._perform(invoker, ready)
+                was_taken = await self._perform(invoker, ready)
             except (AssociationError, asyncio.CancelledError) as error:
                 self._unanswered(ready.operation, source, error)
                 raise
             finally:
-                await ahead.drop(ready)
+                await ahead.drop(ready, was_taken=was_taken)
 
-    async def _perform(self, invoker: Invoker, ready: Ready) -> None:
+    async def _perform(self, invoker: Invoker, ready: Ready) -> bool:
+        """Send the object and count the answer; whether the peer has taken it."""
         operation = ready.operation
         stored = operation.stored
         try:
             data_set = await ready.data_set()
             if self._stopping:
-                return
+                return False
             assert ready.context is not None  # without one there is no data set
             operation.attempts += 1
             answer = await invoker.call(
@@ -202,26 +205,32 @@ class SubOperations:
                     Tag.AFFECTED_SOP_CLASS_UID: stored.sop_class_uid,
                     Tag.AFFECTED_SOP_INSTANCE_UID: stored.sop_instance_uid,
                 },
-                data_set if isinstance(data_set, bytes) else aiter(data_set),
+                aiter(data_set) if isinstance(data_set, Stream) else data_set,
                 answer_s=self._manner.answer_s,
             )
         except AssociationError:
             raise
         except PacsliteError as error:
             self._fail(stored.sop_instance_uid, str(error), damaged=isinstance(error, ObjectUnreadable))
-        else:
-            self._answered(stored, answer.status, converted=ready.converted)
+            return False
+        return self._answered(stored, answer.status, converted=ready.converted)
 
     # --- What became of each ----------------------------------------------------------------------------------------
 
-    def _answered(self, stored: StoredObject, status: int, *, converted: bool) -> None:
-        progress, failures = self.progress, self.progress.failed
-        progress.count(status, stored.sop_instance_uid)
-        if progress.failed > failures:
-            self._failed(Failure(stored.sop_instance_uid, f"refused with {status:04X}"))
-            return
+    def _answered(self, stored: StoredObject, status: int, *, converted: bool) -> bool:
+        """Whether the object was taken."""
+        progress = self.progress
+        match kind_of(status):
+            case Kind.SUCCESS:
+                progress.completed += 1
+            case Kind.WARNING:
+                progress.warning += 1
+            case _:
+                self._fail(stored.sop_instance_uid, f"refused with {status:04X}")
+                return False
         progress.bytes += stored.size
         progress.converted += converted
+        return True
 
     def _unanswered(self, operation: SubOperation, source: Source, error: BaseException) -> None:
         """The association was lost: what was not begun, or only once, may have another chance."""

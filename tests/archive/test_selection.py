@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import pytest
 from kit.samples import Sample, put, settings_for
 from pacslite.archive.archive import Archive
 from pacslite.archive.model import StoredObject
-from pacslite.archive.selection import PAGE_OBJECTS, Gone, Selection
+from pacslite.archive.selection import PAGE_OBJECTS, Gone, Kind, Selection
 from pacslite.archive.settings import DuplicatePolicy
 from pacslite.dicom import tags
 from pacslite.errors import ObjectUnreadable
@@ -30,7 +30,11 @@ async def archive_of(folder: Path, *samples: Sample, **changes: object) -> Async
 
 
 async def uids(selection: Selection) -> list[str]:
-    return [one.sop_instance_uid async for one in selection.objects()]
+    return [one.sop_instance_uid for one in await objects(selection)]
+
+
+async def objects(selection: Selection, kinds: Collection[Kind] | None = None) -> list[StoredObject | Gone]:
+    return [one async for page in selection.pages(kinds) for one in page]
 
 
 def series_number(number: int) -> tuple[tuple[int, str, str], ...]:
@@ -85,8 +89,8 @@ async def test_kinds_are_counted_and_objects_of_some_are_given(tmp_path: Path) -
     async with archive_of(tmp_path, one, other) as archive:
         selection = await archive.select({tags.STUDY_INSTANCE_UID: ["1"]})
         assert dict(selection.kinds) == {(one.sop_class, one.transfer_syntax): 1, (MR, one.transfer_syntax): 1}
-        assert [o.sop_instance_uid async for o in selection.objects({(MR, one.transfer_syntax)})] == ["1.1.2"]
-        assert [o.sop_instance_uid async for o in selection.objects({(MR, IMPLICIT)})] == []
+        assert [o.sop_instance_uid for o in await objects(selection, {(MR, one.transfer_syntax)})] == ["1.1.2"]
+        assert await objects(selection, {(MR, IMPLICIT)}) == []
 
 
 async def test_more_objects_than_a_page(tmp_path: Path) -> None:
@@ -101,7 +105,7 @@ async def test_an_object_that_is_replaced_meanwhile_is_found_where_it_is_now(tmp
         selection = await archive.select({tags.STUDY_INSTANCE_UID: ["1"]})
         new = HEAD.but(pixels=b"\3\4" * 70)
         await put(archive, new)
-        (found,) = [one async for one in selection.objects()]
+        (found,) = await objects(selection)
         assert isinstance(found, StoredObject)
         assert await archive.load(found) == new.data_set()
 
@@ -113,7 +117,7 @@ async def test_an_object_that_is_removed_meanwhile_is_given_as_gone(tmp_path: Pa
         selection = await archive.select({tags.STUDY_INSTANCE_UID: ["1"]})
         await archive.workshop.index.run(lambda writer: writer.remove(HEAD.instance))
         await put(archive, other)
-        assert [one async for one in selection.objects()] == [Gone(HEAD.instance)]
+        assert await objects(selection) == [Gone(HEAD.instance)]
 
 
 # --- Bytes -----------------------------------------------------------------------------------------------------------
@@ -137,6 +141,20 @@ async def test_the_bytes_are_those_that_were_stored(tmp_path: Path, piece_bytes:
         pieces = await joined(archive, one, piece_bytes)
         assert b"".join(pieces) == HEAD.data_set()
         assert {len(piece) for piece in pieces[:-1]} <= {piece_bytes}
+
+
+async def test_several_small_ones_are_read_into_one_slab(tmp_path: Path) -> None:
+    second = HEAD.but(instance="1.1.2", number=2, pixels=b"\7\7" * 30)
+    lost = HEAD.but(instance="1.1.3", number=3)
+    async with archive_of(tmp_path, HEAD, lost, second) as archive:
+        found = await objects(await archive.select({tags.STUDY_INSTANCE_UID: ["1"]}))
+        stored_ones = [one for one in found if isinstance(one, StoredObject)]
+        stored_ones[2].path.unlink()
+        slab = bytearray(4096)
+        *read, gone = await archive.load_into(slab, stored_ones)
+        assert [bytes(one) for one in read if isinstance(one, memoryview)] == [HEAD.data_set(), second.data_set()]
+        assert isinstance(gone, ObjectUnreadable)
+        assert slab.startswith(HEAD.data_set() + second.data_set())
 
 
 async def test_a_file_that_is_gone_cannot_be_read(tmp_path: Path) -> None:

@@ -21,9 +21,12 @@ from rich.console import Console
 from bench import durability, report
 from bench.durability import Durability
 from bench.measure import median
-from bench.peers import PEERS, Peer, StartError
+from bench.peers import PEERS, Does, Peer, StartError
+from bench.requesters import Tools
+from bench.run import DISK, RUNS, Bench, Run
 from bench.senders import RawSender, SendError
-from bench.workloads import DISK, RUNS, WORKLOADS, Bench, Run, Workload
+from bench.storing import StoreWorkload
+from bench.workloads import WORKLOADS, Workload, run
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 DURABILITY: Final = "durability"
@@ -46,7 +49,8 @@ def main() -> int:
         return 2
     folder = arguments.work_dir.resolve()
     try:
-        bench = Bench(folder, RawSender.build(folder), [f"--set={setting}" for setting in arguments.set])
+        settings = [f"--set={setting}" for setting in arguments.set]
+        bench = Bench(folder, RawSender.build(folder), Tools.build(folder), settings)
     except SendError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
@@ -92,7 +96,9 @@ def _chosen_workloads(patterns: Sequence[str], *, quick: bool, rounds: int | Non
         # A whole name means this workload only: raw-512k-1 is not also raw-512k-16.
         return any(fnmatch.fnmatch(workload.name, p if p in names else f"{p}*") for p in patterns)
 
-    workloads = [workload.hurried() if quick else workload for workload in WORKLOADS if chosen(workload)]
+    workloads: list[Workload] = [
+        workload.hurried() if quick else workload for workload in WORKLOADS if chosen(workload)
+    ]
     return [dataclasses.replace(workload, rounds=rounds) for workload in workloads] if rounds else workloads
 
 
@@ -106,13 +112,13 @@ def _run(
         if not arguments.workload or DURABILITY in arguments.workload:
             objects = 8 if arguments.quick else 20
             observed.update((peer.name, _durability(bench, peer, objects=objects)) for peer in peers)
-        for run in _runs(bench, peers, workloads):
-            runs.append(run)
-            _progress(run)
+        for one in _runs(bench, peers, workloads):
+            runs.append(one)
+            _progress(one)
     except KeyboardInterrupt:
         print("bench: interrupted; what was measured so far follows", file=sys.stderr)
     machine["load after"] = "{:.2f} {:.2f} {:.2f}".format(*os.getloadavg())
-    if shares := [run.others_cpu_share for run in runs if run.peer != DISK and not run.problem]:
+    if shares := [one.others_cpu_share for one in runs if one.peer != DISK and not one.problem]:
         machine["other load"] = f"{median(shares):.0%} of all processors in the median run, {max(shares):.0%} at worst"
         machine["other load"] += " (too busy for figures worth quoting)" if median(shares) > QUIET_SHARE else ""
     return report.Session(
@@ -128,18 +134,21 @@ def _run(
 
 def _runs(bench: Bench, peers: Sequence[Peer], workloads: Sequence[Workload]) -> Iterator[Run]:
     for workload in workloads:
-        for number in range(workload.rounds):
-            if workload.compares_disk:
-                yield bench.disk(workload, number)
+        able = [peer for peer in peers if workload.needs in peer.does]
+        for number in range(workload.rounds if able else 0):
+            if isinstance(workload, StoreWorkload) and workload.compares_disk:
+                yield workload.disk(bench, number)
             # Each round begins with another peer: what a run leaves behind for the next falls on all alike.
-            first = number % len(peers)
-            for peer in [*peers[first:], *peers[:first]]:
-                yield bench.run(workload, peer, number)
+            first = number % len(able)
+            for peer in [*able[first:], *able[:first]]:
+                yield run(bench, workload, peer, number)
 
 
 def _durability(bench: Bench, peer: Peer, *, objects: int) -> Durability | str:
     if not peer.installed:
         return "not installed"
+    if Does.STORE not in peer.does:
+        return "not observed: what it stores is not measured"
     if not durability.available():
         return "not observed: strace is not installed"
     try:
@@ -155,10 +164,12 @@ def _durability(bench: Bench, peer: Peer, *, objects: int) -> Durability | str:
         return f"not observed: {error}"
 
 
-def _progress(run: Run) -> None:
-    what = run.problem or f"{run.objects} objects, {run.objects_per_s:.1f}/s, {run.megabytes_per_s:.0f} MB/s"
-    name = run.peer if run.peer != DISK else "the disk itself"
-    print(f"{run.workload} round {run.round + 1} {name}: {what}", file=sys.stderr, flush=True)
+def _progress(one: Run) -> None:
+    what = one.problem or f"{one.objects} objects, {one.objects_per_s:.1f}/s, {one.megabytes_per_s:.0f} MB/s"
+    if one.requests and not one.problem:
+        what += f", {one.requests} requests, p50 {one.p50_ms:.2f} ms"
+    name = one.peer if one.peer != DISK else "the disk itself"
+    print(f"{one.workload} round {one.round + 1} {name}: {what}", file=sys.stderr, flush=True)
 
 
 def _index_growth(*, quick: bool) -> int:

@@ -18,13 +18,10 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from pacslite.archive.blobs.paths import blob_path
-from pacslite.archive.index.entry import Entry, instance_values, upper_key
+from bench.entries import Elements, entry, header, sibling
+from pacslite.archive.index.entry import Entry
 from pacslite.archive.index.sqlite import connect, create
 from pacslite.archive.index.writer import IndexWriter
-from pacslite.archive.model import Origin
-from pacslite.dicom.header import Header, HeaderReader
-from pacslite.dicom.transfer_syntax import EXPLICIT_VR_LITTLE_ENDIAN, transfer_syntax
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 SIZES = (10_000, 100_000, 1_000_000)
@@ -97,45 +94,32 @@ class Objects:
 
     def __init__(self) -> None:
         self._made = 0
-        self._header = header(0)
+        self._study, self._first = "", self._begin(0)
 
     def __call__(self) -> Entry:
         number, self._made = self._made, self._made + 1
-        if number % PER_SERIES == 0:
-            self._header = header(number // PER_SERIES)
-            self._upper, self._values = upper_key(self._header), instance_values(self._header)
-            self._series = f"2.25.{uuid.uuid4().int}"
-            if number % (2 * PER_SERIES) == 0:
-                self._study = f"2.25.{uuid.uuid4().int}"
-        uid = f"2.25.{uuid.uuid4().int}"
-        path = blob_path(study_uid=self._study, series_uid=self._series, sop_class_uid=CT, sop_instance_uid=uid)
-        return Entry(
-            origin=Origin(
-                sop_class_uid=CT,
-                sop_instance_uid=uid,
-                transfer_syntax_uid=EXPLICIT_VR_LITTLE_ENDIAN,
-                calling_ae="CT1",
-                called_ae="PACSLITE",
-                address="192.0.2.1",
-            ),
-            header=self._header,
+        if number and number % PER_SERIES == 0:
+            self._first = self._begin(number // PER_SERIES)
+        return sibling(
+            self._first, sop_instance_uid=f"2.25.{uuid.uuid4().int}", instance_number=number % PER_SERIES + 1
+        )
+
+    def _begin(self, series: int) -> Entry:
+        if series % 2 == 0:
+            self._study = f"2.25.{uuid.uuid4().int}"
+        return entry(
+            header(elements(series)),
             study_uid=self._study,
-            series_uid=self._series,
-            path=path,
-            usual_path=path,
-            size=524_288,
-            data_set_offset=380,
-            digest=uuid.uuid4().bytes * 2,
-            stored_at=time.time(),
-            upper=self._upper,
-            attributes=self._values,
+            series_uid=f"2.25.{uuid.uuid4().int}",
+            sop_class_uid=CT,
+            sop_instance_uid=f"2.25.{uuid.uuid4().int}",
         )
 
 
-def header(series: int) -> Header:
-    """The header of an object of this series."""
+def elements(series: int) -> Elements:
+    """What the header of an object of this series says."""
     patient = series // 6
-    elements = (
+    return (
         (0x00080008, b"CS", b"ORIGINAL\\PRIMARY\\AXIAL"),
         (0x00080020, b"DA", f"20{20 + series % 5}{1 + series % 12:02}{1 + series % 28:02}".encode()),
         (0x00080023, b"DA", b"20240102"),
@@ -156,11 +140,6 @@ def header(series: int) -> Header:
         (0x00280010, b"US", struct.pack("<H", 512)),
         (0x00280011, b"US", struct.pack("<H", 512)),
     )
-    reader = HeaderReader(transfer_syntax(EXPLICIT_VR_LITTLE_ENDIAN))
-    for tag, vr, value in elements:
-        padded = value + b" " * (len(value) % 2)
-        reader.feed(struct.pack("<HH2sH", tag >> 16, tag & 0xFFFF, vr, len(padded)) + padded)
-    return reader.finish()
 
 
 if __name__ == "__main__":

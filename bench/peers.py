@@ -13,18 +13,29 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from enum import Enum
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
 from bench.measure import emptied_afterwards
 
+SINK: Final = "SINK"
+"""The AE title under which the peers know the destination of retrievals."""
 START_S: Final = 30.0
 STOP_S: Final = 15.0
 
 
 class StartError(Exception):
     """A peer that is installed did not answer in time; the message ends with the last of its log."""
+
+
+class Does(Enum):
+    """What can be measured of a peer."""
+
+    STORE = "store"
+    FIND = "find"
+    RETRIEVE = "retrieve"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +56,8 @@ class Peer:
     durable: str  # what it makes durable before it answers, as its makers or its sources say
     program: Callable[[], str | None]
     version: Callable[[str], str]
-    command: Callable[[str, Path, int], list[str]]  # program, empty folder, port
+    command: Callable[[str, Path, int, int | None], list[str]]  # program, folder, port, port of the destination SINK
+    does: frozenset[Does] = frozenset(Does)
     by_default: bool = True
 
     @property
@@ -66,8 +78,13 @@ def running(
     nodelay: bool = True,
     prefix: Sequence[str] = (),
     extra: Sequence[str] = (),
+    data: Path | None = None,
+    destination: int | None = None,
 ) -> Iterator[Server]:
-    """Starts the peer in the new folder `folder`, waits until it `answers` a C-ECHO, and leaves only empty files."""
+    """Starts the peer in the new folder `folder`, waits until it `answers` a C-ECHO, and leaves only empty files.
+
+    With `data` it works in that folder instead, which stays as the peer leaves it.
+    """
     program = peer.program()
     if program is None:
         raise StartError(f"{peer.name} is not installed")
@@ -76,12 +93,14 @@ def running(
     if nodelay:  # only DCMTK's network code reads it
         environment["TCP_NODELAY"] = "1"
     log = folder / "peer.log"
-    data = folder / "peer"
-    data.mkdir(parents=True)
+    folder.mkdir(parents=True)
+    if data is None:
+        data = folder / "peer"
+    data.mkdir(parents=True, exist_ok=True)
     with emptied_afterwards(folder):
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [*prefix, *peer.command(program, data, port), *extra],
+                [*prefix, *peer.command(program, data, port, destination), *extra],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -138,14 +157,18 @@ def _pacslite() -> str | None:
     return str(beside) if beside.exists() else None
 
 
-def _pacslite_command(program: str, folder: Path, port: int) -> list[str]:
-    return [program, "serve", "--data", str(folder / "data"), "--port", str(port)]
+def _pacslite_command(program: str, folder: Path, port: int, destination: int | None) -> list[str]:
+    command = [program, "serve", "--data", str(folder / "data"), "--port", str(port)]
+    if destination is not None:
+        peer = {"ae_title": SINK, "address": "127.0.0.1", "port": destination}
+        command += [f"--set=peers.0.{key}={value}" for key, value in peer.items()]
+    return command
 
 
 # ---- DCMTK storescp ----
 
 
-def _storescp_command(program: str, folder: Path, port: int) -> list[str]:
+def _storescp_command(program: str, folder: Path, port: int, destination: int | None) -> list[str]:
     # One process serves one association at a time, so --fork; bit preserving mode writes a large object as it arrives
     # (measured: seven times faster for 1 GB, no slower for small ones); 131072 is the largest PDU that DCMTK takes.
     return [program, "-q", "--fork", "+B", "-dhl", "-pdu", "131072", "-od", str(folder), str(port)]
@@ -158,7 +181,9 @@ def _orthanc() -> str | None:
     return shutil.which("Orthanc", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
 
 
-def _orthanc_command(program: str, folder: Path, port: int, *, digest: bool = True) -> list[str]:
+def _orthanc_command(
+    program: str, folder: Path, port: int, destination: int | None, *, digest: bool = True
+) -> list[str]:
     settings = {
         "Name": "bench",
         "StorageDirectory": str(folder),
@@ -176,6 +201,11 @@ def _orthanc_command(program: str, folder: Path, port: int, *, digest: bool = Tr
         "DicomPort": port,
         "DicomAlwaysAllowEcho": True,
         "DicomAlwaysAllowStore": True,
+        "DicomAlwaysAllowFind": True,
+        "DicomAlwaysAllowGet": True,
+        "DicomAlwaysAllowMove": True,
+        "DicomModalities": {} if destination is None else {"sink": [SINK, "127.0.0.1", destination]},
+        "StorageAccessOnFind": "Never",
         "UnknownSopClassAccepted": True,
         "DicomThreadsCount": 16,
         "ConcurrentJobs": 0,
@@ -186,8 +216,33 @@ def _orthanc_command(program: str, folder: Path, port: int, *, digest: bool = Tr
     return [program, str(configuration)]
 
 
-def _orthanc_without_digest(program: str, folder: Path, port: int) -> list[str]:
-    return _orthanc_command(program, folder, port, digest=False)
+def _orthanc_without_digest(program: str, folder: Path, port: int, destination: int | None) -> list[str]:
+    return _orthanc_command(program, folder, port, destination, digest=False)
+
+
+# ---- DCMTK dcmqrscp ----
+
+_DCMQRSCP_CONFIGURATION: Final = """\
+NetworkTCPPort = {port}
+MaxPDUSize = 131072
+MaxAssociations = 64
+HostTable BEGIN
+sink = ({sink}, 127.0.0.1, {destination})
+HostTable END
+VendorTable BEGIN
+VendorTable END
+AETable BEGIN
+DCMQRSCP {folder} RW (500, 1000gb) ANY
+AETable END
+"""
+
+
+def _dcmqrscp_command(program: str, folder: Path, port: int, destination: int | None) -> list[str]:
+    configuration = folder.with_name("dcmqrscp.cfg")
+    configuration.write_text(
+        _DCMQRSCP_CONFIGURATION.format(port=port, sink=SINK, destination=destination or 104, folder=folder)
+    )
+    return [program, "-q", "-dhl", "-pdu", "131072", "-c", str(configuration)]
 
 
 # ---- pynetdicom ----
@@ -197,14 +252,14 @@ def _pynetdicom() -> str | None:
     return sys.executable if find_spec("pynetdicom") else None
 
 
-def _pynetdicom_command(program: str, folder: Path, port: int) -> list[str]:
+def _pynetdicom_command(program: str, folder: Path, port: int, destination: int | None) -> list[str]:
     script = Path(__file__).with_name("pynetdicom_scp.py")
     return [program, str(script), "--port", str(port), "--directory", str(folder)]
 
 
 _ORTHANC_CONFIGURATION: Final = (
     "no plugins, HTTP off, SyncStorageArea true (its default), StorageCompression and OverwriteInstances false, "
-    "16 DICOM threads, maximum PDU 131072"
+    "16 DICOM threads, maximum PDU 131072, StorageAccessOnFind never"
 )
 _ORTHANC_DURABLE: Final = "the file (fsync); its directory entry and the index row are left to the system's write-back"
 
@@ -227,6 +282,7 @@ PEERS: Final = (
         program=lambda: shutil.which("storescp"),
         version=_first_line("--version"),
         command=_storescp_command,
+        does=frozenset({Does.STORE}),
     ),
     Peer(
         name="orthanc",
@@ -238,6 +294,16 @@ PEERS: Final = (
         command=_orthanc_command,
     ),
     Peer(
+        name="dcmqrscp",
+        title="DCMQRSCP",
+        configuration="a process for each association (its default), maximum PDU 131072, no host look-up",
+        durable="nothing: the file and its index are left to the system's write-back",
+        program=lambda: shutil.which("dcmqrscp"),
+        version=_first_line("--version"),
+        command=_dcmqrscp_command,
+        does=frozenset({Does.FIND, Does.RETRIEVE}),
+    ),
+    Peer(
         name="pynetdicom",
         title="PYNETDICOM",
         configuration="data sets streamed to files (STORE_RECV_CHUNKED_DATASET), maximum PDU 131072",
@@ -245,6 +311,7 @@ PEERS: Final = (
         program=_pynetdicom,
         version=_first_line("-c", "import pynetdicom; print('pynetdicom', pynetdicom.__version__)"),
         command=_pynetdicom_command,
+        does=frozenset({Does.STORE}),
     ),
     Peer(
         name="orthanc-nodigest",

@@ -6,18 +6,20 @@ import dataclasses
 import json
 import os
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 from rich.console import Console
 from rich.table import Table as RichTable
 
 from bench.durability import Durability
-from bench.peers import Peer
+from bench.peers import Does, Peer
+from bench.run import Run
 from bench.summary import Aim, Line, aims, summarise
-from bench.workloads import Run, Workload
+from bench.workloads import Workload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,29 +99,68 @@ def _peers_table(session: Session) -> Table:
 
 
 def _workload_table(workload: Workload, lines: Sequence[Line]) -> Table:
-    header = (
-        workload.name, "rounds", "objects", "objects/s", "MB/s", "p50 ms", "p99 ms", "CPU ms/object", "peak MB",
-        "other load", "pacslite",
-    )  # fmt: skip
-    return Table(workload.title, header, [_workload_row(line) for line in lines])
+    columns = _COLUMNS[workload.needs]
+    rows = [_workload_row(line, columns) for line in lines]
+    return Table(workload.title, (workload.name, "rounds", *columns), rows)
 
 
-def _workload_row(line: Line) -> Sequence[str]:
+Column = Callable[[Line], str]
+
+
+def _of_processes(show: Column) -> Column:
+    """For the line of the disk, which is no process, nothing is shown."""
+    return lambda line: show(line) if line.peak_bytes else "-"
+
+
+def _first(line: Line) -> str:
+    return _number(line.first_p50_ms)
+
+
+def _ratio(line: Line) -> str:
+    return f"x {line.ratio:.2f}" if line.ratio is not None else "-"
+
+
+_RATE: Final[dict[str, Column]] = {
+    "objects": lambda line: str(line.objects),
+    "objects/s": lambda line: _number(line.objects_per_s),
+    "MB/s": lambda line: _number(line.megabytes_per_s),
+}
+_LATENCY: Final[dict[str, Column]] = {
+    "p50 ms": lambda line: _number(line.p50_ms),
+    "p99 ms": lambda line: _number(line.p99_ms),
+}
+_COST: Final[dict[str, Column]] = {
+    "CPU ms/object": _of_processes(lambda line: _number(line.cpu_ms_per_object)),
+    "peak MB": _of_processes(lambda line: f"{line.peak_bytes / 1e6:.0f}"),
+    "other load": _of_processes(lambda line: f"{line.others_cpu_share:.0%}"),
+    "pacslite": _ratio,
+}
+_COLUMNS: Final[dict[Does, dict[str, Column]]] = {
+    Does.STORE: {**_RATE, **_LATENCY, **_COST},
+    Does.FIND: {
+        "queries": lambda line: str(line.requests),
+        "answers": lambda line: str(line.objects),
+        "answers/s": lambda line: _number(line.objects_per_s),
+        "bytes/answer": lambda line: f"{line.bytes_per_object:.0f}",
+        "first p50 ms": _first,
+        **_LATENCY,
+        **{name.replace("object", "answer"): column for name, column in _COST.items()},
+    },
+    Does.RETRIEVE: {
+        "retrievals": lambda line: str(line.requests),
+        **_RATE,
+        "first p50 ms": _first,
+        "p50 ms": lambda line: _number(line.p50_ms),
+        **_COST,
+    },
+}
+
+
+def _workload_row(line: Line, columns: Mapping[str, Column]) -> Sequence[str]:
     if not line.rounds:
-        return (line.peer, line.problem, *[""] * 9)
-    return (
-        line.peer,
-        f"{line.rounds}{' (' + line.problem + ')' if line.problem else ''}",
-        str(line.objects),
-        _number(line.objects_per_s),
-        _number(line.megabytes_per_s),
-        _number(line.p50_ms),
-        _number(line.p99_ms),
-        _number(line.cpu_ms_per_object) if line.peak_bytes else "-",
-        f"{line.peak_bytes / 1e6:.0f}" if line.peak_bytes else "-",
-        f"{line.others_cpu_share:.0%}" if line.peak_bytes else "-",
-        f"x {line.ratio:.2f}" if line.ratio is not None else "-",
-    )
+        return (line.peer, line.problem, *[""] * len(columns))
+    rounds = f"{line.rounds}{' (' + line.problem + ')' if line.problem else ''}"
+    return (line.peer, rounds, *(column(line) for column in columns.values()))
 
 
 def _aims_table(reached: Sequence[Aim]) -> Table:

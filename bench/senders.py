@@ -17,7 +17,7 @@ from typing import Final
 from bench.corpus import Shape, data_set_bytes, template, write_template
 from bench.peers import Server
 
-SOURCE: Final = Path(__file__).with_name("rawsend.c")
+SOURCES: Final = Path(__file__).parent
 _SLACK_S: Final = 60.0  # beyond its own time limit, before a sender is given up
 
 
@@ -34,6 +34,22 @@ class Sent:
     sender_cpu_s: float
 
 
+def compiled(name: str, folder: Path) -> Path:
+    """Compiles one of our C programs into `folder`."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        raise SendError(f"{name} needs a C compiler (Debian: gcc, libc6-dev)")
+    folder.mkdir(parents=True, exist_ok=True)
+    program = folder / name
+    command = [compiler, "-std=gnu11", "-O2", "-Wall", "-Wextra", "-pthread", "-o", str(program)]
+    built = subprocess.run(
+        [*command, str(SOURCES / f"{name}.c")], capture_output=True, text=True, timeout=60, check=False
+    )
+    if built.returncode:
+        raise SendError(f"{name} does not compile: {built.stderr.strip()}")
+    return program
+
+
 @dataclass(frozen=True, slots=True)
 class RawSender:
     program: Path
@@ -41,16 +57,7 @@ class RawSender:
 
     @classmethod
     def build(cls, folder: Path) -> RawSender:
-        compiler = shutil.which("cc") or shutil.which("gcc")
-        if compiler is None:
-            raise SendError("rawsend needs a C compiler (Debian: gcc, libc6-dev)")
-        folder.mkdir(parents=True, exist_ok=True)
-        program = folder / "rawsend"
-        command = [compiler, "-std=gnu11", "-O2", "-Wall", "-pthread", "-o", str(program), str(SOURCE)]
-        built = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-        if built.returncode:
-            raise SendError(f"rawsend does not compile: {built.stderr.strip()}")
-        return cls(program, folder / "templates")
+        return cls(compiled("rawsend", folder), folder / "templates")
 
     def echo(self, server: Server) -> bool:
         command = [str(self.program), "--echo", "--port", str(server.port), "--called", server.title, "--timeout", "2"]
@@ -66,6 +73,7 @@ class RawSender:
         seconds: float,
         run: int,
         pause_s: float = 0.0,
+        per_series: int = 100,
     ) -> Sent:
         """Sends until `objects` are answered or `seconds` have passed. `run` makes the UIDs differ from other runs'."""
         chosen = template(shape)
@@ -74,7 +82,7 @@ class RawSender:
             "--port": server.port, "--called": server.title, "--sop-class": chosen.sop_class_uid,
             "--header": header, "--pool": pool, "--pixel-bytes": chosen.pixel_bytes,
             "--associations": associations, "--objects": objects, "--seconds": seconds,
-            "--pause-us": int(pause_s * 1e6), "--run": run,
+            "--pause-us": int(pause_s * 1e6), "--run": run, "--per-series": per_series,
         }  # fmt: skip
         command = [str(self.program)] + [str(word) for pair in options.items() for word in pair]
         for name, offset in chosen.offsets.items():

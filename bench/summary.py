@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from bench.measure import median
 from bench.peers import PACSLITE
-from bench.workloads import DISK, Run
+from bench.run import DISK, Run
+from bench.storing import STORING
 
 AIMED_PEAK_BYTES: Final = 120e6
 AIMED_CPU_MS: Final = 1.2
+_STORAGE: Final = frozenset(workload.name for workload in STORING)
+BOTH_SIZES: Final = ("1e4", "1e6")
+AIMED_P50_MS: Final = (
+    ("StudyInstanceUID", "study-uid", BOTH_SIZES, 0.6),
+    ("PatientID", "patient-id", BOTH_SIZES, 0.6),
+    ("PatientName SM*", "name-prefix", ("1e6",), 20.0),
+    ("date range and modality", "date-modality", ("1e6",), 10.0),
+    ("the series of a study", "series", BOTH_SIZES, 1.0),
+    ("the images of a series", "images", BOTH_SIZES, 5.0),
+)
+AIMED_ANSWERS_PER_S: Final = (
+    ("all studies, 4 keys", "all-lean", 20_000.0),
+    ("all studies, 14 keys", "all-14", 20_000.0),
+    ("image level", "long-series", 10_000.0),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,11 +38,14 @@ class Line:
     peer: str
     rounds: int
     problem: str
+    requests: int  # queries or retrievals in all rounds
     objects: int  # in all rounds
     objects_per_s: float
     megabytes_per_s: float
+    first_p50_ms: float
     p50_ms: float
     p99_ms: float
+    bytes_per_object: float
     cpu_ms_per_object: float
     peak_bytes: int
     others_cpu_share: float  # in the noisiest round
@@ -72,11 +91,14 @@ def _line(workload: str, peer: str, group: Sequence[Run], *, ours: float) -> Lin
         peer=peer,
         rounds=len(good),
         problem="; ".join(dict.fromkeys(run.problem for run in group if run.problem)),
+        requests=sum(run.requests for run in good),
         objects=sum(run.objects for run in good),
         objects_per_s=rate,
         megabytes_per_s=median([run.megabytes_per_s for run in good]),
+        first_p50_ms=median([run.first_p50_ms for run in good]),
         p50_ms=median([run.p50_ms for run in good]),
         p99_ms=median([run.p99_ms for run in good]),
+        bytes_per_object=median([run.object_bytes / run.objects for run in good if run.objects]),
         cpu_ms_per_object=median([run.cpu_ms_per_object for run in good]),
         peak_bytes=max((run.server_peak_bytes for run in good), default=0),
         others_cpu_share=max((run.others_cpu_share for run in good), default=0.0),
@@ -96,8 +118,48 @@ def _aims(lines: dict[tuple[str, str], Line]) -> Iterator[Aim]:
         line = lines.get((workload, peer))
         return line.ratio if line else None
 
-    others = dict.fromkeys(peer for _, peer in lines if peer not in (PACSLITE.name, DISK))
-    for peer in others:
+    yield from _aims_of_storage(lines, ratio)
+    yield from _aims_of_queries(lines)
+    for how in ("move", "get"):
+        yield Aim(
+            text=f"C-{how.upper()} of 512 KB objects, one association: times dcmqrscp",
+            aimed=1,
+            measured=ratio(f"{how}-ct", "dcmqrscp"),
+        )
+    peaks = [line.peak_bytes for (_, peer), line in lines.items() if peer == PACSLITE.name]
+    yield Aim(
+        text="peak memory in every workload, MB",
+        aimed=AIMED_PEAK_BYTES / 1e6,
+        measured=max(peaks) / 1e6 if peaks else None,
+        at_most=True,
+    )
+
+
+def _aims_of_queries(lines: dict[tuple[str, str], Line]) -> Iterator[Aim]:
+    for words, question, sizes, aimed in AIMED_P50_MS:
+        for size in sizes:
+            ours = lines.get((f"find-{question}-{size}", PACSLITE.name))
+            yield Aim(
+                text=f"C-FIND, {words}, {size} instances: p50 ms",
+                aimed=aimed,
+                measured=ours.p50_ms if ours else None,
+                at_most=True,
+            )
+    for words, question, aimed in AIMED_ANSWERS_PER_S:
+        for size in BOTH_SIZES:
+            ours = lines.get((f"find-{question}-{size}", PACSLITE.name))
+            yield Aim(
+                text=f"C-FIND, {words}, {size} instances: answers/s",
+                aimed=aimed,
+                measured=ours.objects_per_s if ours else None,
+            )
+
+
+def _aims_of_storage(lines: dict[tuple[str, str], Line], ratio: Callable[[str, str], float | None]) -> Iterator[Aim]:
+    storing = dict.fromkeys(
+        peer for workload, peer in lines if workload in _STORAGE and peer not in (PACSLITE.name, DISK)
+    )
+    for peer in storing:
         yield Aim(
             text=f"unmodified storescu, small objects: times {peer}",
             aimed=15,
@@ -115,10 +177,3 @@ def _aims(lines: dict[tuple[str, str], Line]) -> Iterator[Aim]:
         yield Aim(text=f"{words}: server CPU ms per object", aimed=AIMED_CPU_MS, measured=cpu, at_most=True)
     yield Aim(text="16 KB, 4 associations: times orthanc", aimed=2, measured=ratio("raw-16k-4", "orthanc"))
     yield Aim(text="one object of 1.0 GB: times orthanc", aimed=3, measured=ratio("raw-1g", "orthanc"))
-    peaks = [line.peak_bytes for (_, peer), line in lines.items() if peer == PACSLITE.name]
-    yield Aim(
-        text="peak memory in every workload, MB",
-        aimed=AIMED_PEAK_BYTES / 1e6,
-        measured=max(peaks) / 1e6 if peaks else None,
-        at_most=True,
-    )

@@ -9,8 +9,8 @@ import pydicom
 import pytest
 
 from bench import corpus, measure
+from bench.run import Run
 from bench.summary import aims, summarise
-from bench.workloads import Run
 
 
 def test_files_are_conformant_and_differ_where_they_should(tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ import pytest
 
 from bench import corpus
 from bench.peers import PEERS, Server, running
+from bench.requesters import Tools
+from bench.run import Bench
 from bench.senders import RawSender, SendError, dcmtk_send
-from bench.workloads import Bench
 
 PEER = next(peer for peer in PEERS if peer.name == "pynetdicom")
 
@@ -53,7 +54,7 @@ def test_latencies_of_dcmtk_senders_are_read_from_their_logs(sender: RawSender, 
 def test_no_process_and_no_bytes_are_left_behind(sender: RawSender, tmp_path: Path) -> None:
     work = tmp_path / "work"
     work.mkdir()
-    bench = Bench(work, sender)
+    bench = Bench(work, sender, Tools.build(tmp_path / "tools"))
     with running(PEER, bench.fresh_folder("peer"), answers=sender.echo) as server:
         pid = server.pid
         (server.folder / "object").write_bytes(b"stored")

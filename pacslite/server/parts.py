@@ -13,6 +13,7 @@ from pacslite.archive.settings import ArchiveSettings
 from pacslite.dicom.levels import MODELS
 from pacslite.dicom.transfer_syntax import (
     DEFAULT_PREFERENCE,
+    DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN,
     EXPLICIT_VR_BIG_ENDIAN,
     EXPLICIT_VR_LITTLE_ENDIAN,
     IMPLICIT_VR_LITTLE_ENDIAN,
@@ -32,6 +33,8 @@ from pacslite.net.tls import ServerCertificate, client_context
 from pacslite.server.config import Config
 from pacslite.server.settings import ListenerSettings, PeerSettings
 from pacslite.services.destinations import Call, Callee
+from pacslite.services.negotiated import find_negotiation
+from pacslite.services.query import QueryService
 from pacslite.services.retrieve import GetService, MoveService, Retrieval, RetrieveLimits, retrieve_negotiation
 from pacslite.services.storage import StorableClasses, StorageService
 from pacslite.services.sub_operations import Manner
@@ -72,6 +75,7 @@ def service_registry(
                 sends_to=Permission.RETRIEVE,
                 produces=(EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN),
             ),
+            _querying(config, archive, observe),
             _retrieving(
                 "Retrieve (C-MOVE)",
                 tuple(model.move for model in MODELS),
@@ -83,6 +87,26 @@ def service_registry(
                 {CommandField.C_GET_RQ: GetService(retrieval)},
             ),
         ]
+    )
+
+
+def _querying(config: Config, archive: Archive, observe: Observe) -> Registration:
+    abstract_syntaxes = tuple(model.find for model in MODELS)
+    service = QueryService(
+        archive,
+        ae_title=config.server.ae_title,
+        max_identifier_bytes=config.query.max_identifier_bytes,
+        max_answers=config.query.max_answers,
+        observe=observe,
+    )
+    return Registration(
+        name="Query",
+        abstract_syntaxes=abstract_syntaxes,
+        serves=lambda abstract_syntax, _: abstract_syntax in abstract_syntaxes,
+        transfer_syntaxes=(*_FOR_IDENTIFIERS, DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN),
+        permission=Permission.QUERY,
+        operations={CommandField.C_FIND_RQ: service},
+        extended=find_negotiation,
     )
 
 

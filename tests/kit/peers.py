@@ -67,6 +67,11 @@ def dcmsend(port: int, files: Sequence[Path], *options: str | Path) -> Ran:
     return run("dcmsend", "-v", *options, HOST, str(port), *files)
 
 
+def findscu(port: int, *options: str | Path, files: Sequence[Path] = ()) -> Ran:
+    """DCMTK's, with query files or keys; every response it gets is in the output."""
+    return run("findscu", "-v", "+sr", "-aec", "PACSLITE", *options, HOST, str(port), *files)
+
+
 def gdcmscu(port: int, *options: str | Path) -> Ran:
     return run("gdcmscu", "-H", HOST, "-p", str(port), *options, package=GDCM)
 

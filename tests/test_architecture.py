@@ -24,6 +24,7 @@ RANKS = {
     "dimse": 2,
     "net": 3,
     "archive": 3,
+    "transcode": 3,
     "services": 4,
     "web": 4,
     "observe": 5,

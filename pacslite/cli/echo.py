@@ -8,17 +8,15 @@ from typing import Annotated
 
 import typer
 
-from pacslite.cli import peer_options as of_peer
-from pacslite.cli.calling import TLSOptions, calling_ae_title, find_remote, user_identity
 from pacslite.cli.exits import Exit
-from pacslite.cli.options import ConfigFile, Sets, Verbose, settings
+from pacslite.cli.peer_options import Call, with_peer_options
 from pacslite.cli.running import run
 from pacslite.cli.sending_plan import ContextKey
 from pacslite.cli.words import refusal_words, status_meaning
 from pacslite.dicom.transfer_syntax import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 from pacslite.dicom.uids import VERIFICATION
 from pacslite.dimse.status import SUCCESS
-from pacslite.net.requestor import Proposal, Remote, Requested, associate
+from pacslite.net.requestor import Proposal, Requested, associate
 from pacslite.services.verification import echo as c_echo
 from pacslite.ul.items import PresentationContext
 
@@ -30,45 +28,27 @@ def register(app: typer.Typer) -> None:
     app.command("echo")(echo)
 
 
+@with_peer_options
 def echo(
-    peer: of_peer.PeerArgument,
+    call: Call,
     count: Annotated[int, typer.Option("-n", "--count", metavar="N", min=1, help="How many times to ask.")] = 1,
-    called: of_peer.Called = "",
-    calling: of_peer.Calling = "",
-    tls: of_peer.TLS = False,
-    ca: of_peer.CA = None,
-    certificate: of_peer.Certificate = None,
-    key: of_peer.Key = None,
-    no_host_check: of_peer.NoHostCheck = False,
-    user: of_peer.User = "",
-    passcode: of_peer.Passcode = False,
-    connect_timeout: of_peer.ConnectSeconds = 10.0,
-    config: ConfigFile = None,
-    sets: Sets = None,
-    verbose: Verbose = False,
 ) -> None:
     """Ask a peer whether it is there, and show how long its answer takes.
 
     Exit codes: 0 it answered; 1 it answered that it does not do that; 3 it could not be reached or refused us.
     """
-    loaded = settings(config, sets).config
-    options = TLSOptions(wanted=tls, ca=ca, certificate=certificate, key=key, check_host_name=not no_host_check)
-    remote = find_remote(peer, loaded, called=called, tls=options)
-    proposal = Proposal(
-        calling_ae=calling_ae_title(loaded, calling),
-        contexts=(_CONTEXT,),
-        user_identity=user_identity(user, of_peer.ask_passcode(passcode)),
-    )
-    if not run(_ask(remote, proposal, count=count, connect_s=connect_timeout, verbose=verbose)):
+    proposal = Proposal(calling_ae=call.calling_ae, contexts=(_CONTEXT,), user_identity=call.user_identity)
+    if not run(_ask(call, proposal, count=count)):
         raise typer.Exit(Exit.FAILED)
 
 
-async def _ask(remote: Remote, proposal: Proposal, *, count: int, connect_s: float, verbose: bool) -> bool:
+async def _ask(call: Call, proposal: Proposal, *, count: int) -> bool:
+    remote = call.remote
     started = time.perf_counter()
     seconds: list[float] = []
     succeeded = 0
-    async with associate(remote, proposal, connect_s=connect_s) as requested:
-        if verbose:
+    async with associate(remote, proposal, connect_s=call.connect_s) as requested:
+        if call.verbose:
             typer.echo("\n".join(_agreed(requested, time.perf_counter() - started)))
         contexts = requested.contexts_for(VERIFICATION)
         if not contexts:

@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pacslite.cli import peer_options as of_peer
-from pacslite.cli.calling import TLSOptions, calling_ae_title, find_remote, user_identity
 from pacslite.cli.exits import Exit
-from pacslite.cli.options import ConfigFile, Sets, Verbose, settings
+from pacslite.cli.peer_options import Call, with_peer_options
 from pacslite.cli.report import Report
 from pacslite.cli.running import run
 from pacslite.cli.scanning import Skipped, Why, scan
@@ -29,8 +27,9 @@ def register(app: typer.Typer) -> None:
     app.command("send")(send)
 
 
+@with_peer_options
 def send(
-    peer: of_peer.PeerArgument,
+    call: Call,
     paths: Annotated[
         list[Path],
         typer.Argument(metavar="PATH...", exists=True, show_default=False, help="Files and folders, with all in them."),
@@ -53,19 +52,6 @@ def send(
     answer_timeout: Annotated[
         float, typer.Option(metavar="SECONDS", min=0.1, help="How long the peer has to answer for an object.")
     ] = 60.0,
-    called: of_peer.Called = "",
-    calling: of_peer.Calling = "",
-    tls: of_peer.TLS = False,
-    ca: of_peer.CA = None,
-    certificate: of_peer.Certificate = None,
-    key: of_peer.Key = None,
-    no_host_check: of_peer.NoHostCheck = False,
-    user: of_peer.User = "",
-    passcode: of_peer.Passcode = False,
-    connect_timeout: of_peer.ConnectSeconds = 10.0,
-    config: ConfigFile = None,
-    sets: Sets = None,
-    verbose: Verbose = False,
 ) -> None:
     """Send files and folders to a peer.
 
@@ -81,20 +67,18 @@ def send(
     # Only here: it brings the services, which take longer to load than a help text to read.
     from pacslite.cli.sending import Sending
 
-    loaded = settings(config, sets).config
-    options = TLSOptions(wanted=tls, ca=ca, certificate=certificate, key=key, check_host_name=not no_host_check)
     sending = Sending(
-        remote=find_remote(peer, loaded, called=called, tls=options),
-        calling_ae=calling_ae_title(loaded, calling),
-        user_identity=user_identity(user, of_peer.ask_passcode(passcode)),
+        remote=call.remote,
+        calling_ae=call.calling_ae,
+        user_identity=call.user_identity,
         associations=associations,
         window=window,
-        connect_s=connect_timeout,
+        connect_s=call.connect_s,
         answer_s=answer_timeout,
     )
     journal: AbstractContextManager[Report | None] = nullcontext() if report is None else Report(report)
     with journal as opened, Screen("sending", in_bytes=True) as screen:
-        dispatch = _Dispatch(sending, screen, opened, strict=strict, verbose=verbose)
+        dispatch = _Dispatch(sending, screen, opened, strict=strict, verbose=call.verbose)
         succeeded = run(dispatch.run(paths))
     if not succeeded:
         raise typer.Exit(Exit.FAILED)

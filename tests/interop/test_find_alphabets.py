@@ -59,9 +59,9 @@ def raw(data_set: Dataset, keyword: str) -> bytes:
     """The bytes of an attribute, without escape sequences that change nothing."""
     element = data_set.get_item(keyword)
     assert isinstance(element, RawDataElement)
-    return (
-        (element.value or b"").replace(b"\x1b)I", b"") if terms_of(data_set)[0].endswith("13") else element.value or b""
-    )
+    value = (element.value or b"").rstrip()
+    # JIS X 0201 is what G1 begins with here; pydicom says so again.
+    return value.replace(b"\x1b)I", b"") if terms_of(data_set)[0] == "ISO 2022 IR 13" else value
 
 
 def request(terms: tuple[str, ...], level: str | None = "STUDY", /, **keys: object) -> Dataset:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from pacslite.archive.index.sources import is_within
+from pacslite.dicom import tags
 from pacslite.dicom.elements import Value
 from pacslite.dicom.levels import Level
 from pacslite.dicom.matching import Key
+
+_FIRST_GROUP: Final = 0x0008
+_PIXEL_GROUP: Final = tags.PIXEL_DATA >> 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,5 +48,10 @@ def can_match(level: Level, tag: int) -> bool:
 
 
 def can_return(level: Level, tag: int) -> bool:
-    """Whether answers of ``level`` can hold this attribute. Those of instances can hold any, from the stored files."""
-    return is_within(level, tag)
+    """Whether answers of ``level`` can hold this attribute; those of instances hold any that is in the stored file."""
+    return is_within(level, tag) or (level is Level.IMAGE and _is_in_headers(tag))
+
+
+def _is_in_headers(tag: int) -> bool:
+    """Pixel data is not told, nor what is no data set."""
+    return _FIRST_GROUP <= tag >> 16 != _PIXEL_GROUP and tag & 0xFFFF != 0 and tag != tags.SPECIFIC_CHARACTER_SET

@@ -23,8 +23,9 @@ from pacslite.dicom.levels import Level
 Finish = Callable[[Any], Value]
 """From what a column holds to the value of an attribute."""
 
-WHEREABOUTS: Final = ("path", "data_set_offset", "size", "sop_class_uid", "sop_instance_uid", "transfer_syntax_uid")
-"""Columns of an instance that, with the UIDs of its study and series, tell where its file is."""
+_OF_INSTANCE: Final = ("path", "data_set_offset", "sop_class_uid", "sop_instance_uid", "transfer_syntax_uid")
+LOCATED: Final = (*_OF_INSTANCE, "study_uid", "series_uid")
+"""What tells where the file of an instance is: columns behind those that are wanted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +52,7 @@ class Page:
 
 @lru_cache(maxsize=512)
 def page_of(level: Level, wanted: tuple[Wanted, ...], terms: tuple[Term, ...] = (), *, located: bool = False) -> Page:
-    """Rows hold ``wanted`` in order, ``located`` ones then the :data:`WHEREABOUTS` and the UIDs of study and series.
+    """Rows hold ``wanted`` in order, ``located`` ones then :data:`LOCATED`.
 
     With ``terms`` each row is looked at again: it may have changed, or another may have its id by now.
     """
@@ -72,7 +73,7 @@ def page_of(level: Level, wanted: tuple[Wanted, ...], terms: tuple[Term, ...] = 
             finish.append((place, finisher))
     if located:
         needed |= {"studies", "series"}
-        columns += [*(instances.c[name] for name in WHEREABOUTS), studies.c.study_uid, series.c.series_uid]
+        columns += [*(instances.c[name] for name in _OF_INSTANCE), studies.c.study_uid, series.c.series_uid]
     sql, order = _statement(level, columns or [literal_column("1")], needed, terms)
     return Page(sql=sql, order=order[1:], finish=tuple(finish))
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache, lru_cache
 from operator import itemgetter
 from typing import Final, NamedTuple, Protocol
 
@@ -52,7 +53,7 @@ def encode_data_set(
     With ``labelled`` it is there in any case: by it a request tells in which character sets it can be answered.
     """
     own = text_encoder(tuple(character_sets))
-    writer, triples = _Writer(syntax), _triples(elements)
+    writer, triples = _writer(syntax.implicit_vr, syntax.big_endian), _triples(elements)
     for encoder in (own,) if labelled else (_ASCII, own):
         try:
             return _finished(writer.label(encoder) + writer.elements(triples, encoder), syntax)
@@ -77,7 +78,7 @@ class AnswerEncoder:
         fixed: Elements | None = None,
     ) -> None:
         self._syntax = syntax
-        self._writer = _Writer(syntax)
+        self._writer = _writer(syntax.implicit_vr, syntax.big_endian)
         own = text_encoder(tuple(character_sets))
         self._encoders = (own, _UNICODE) if own.terms else (_UNICODE,)
         constant = {triple[0]: self._writer.element(*triple, _ASCII) for triple in _triples(fixed or {})}
@@ -154,15 +155,16 @@ class AnswerEncoder:
         """Takes from ``constant`` what goes before this attribute and has not gone before another."""
         tag, vr = attribute.tag, attribute.vr
         before = b"".join([constant.pop(one) for one in list(constant) if one < tag]).decode("latin-1")
-        lengths = range(_PREPARED if vr in TEXT_VRS else 0)
-        heads = [before + self._writer.head(tag, vr, size + size % 2).decode("latin-1") for size in lengths]
+        heads = _heads(self._writer.implicit, self._writer.big_endian, tag, vr) if vr in TEXT_VRS else ()
+        if before:
+            heads = tuple(before + head for head in heads)
         return _Column(heads, _pad(vr).decode("latin-1"), before, tag, vr)
 
 
 class _Column(NamedTuple):
     """One attribute of every answer: its head for a value of each short length, with the fixed elements before it."""
 
-    heads: list[str]
+    heads: tuple[str, ...]
     pad: str
     before: str
     tag: int
@@ -172,17 +174,17 @@ class _Column(NamedTuple):
 class _Writer:
     """Elements in one encoding."""
 
-    def __init__(self, syntax: TransferSyntax) -> None:
-        self._implicit = syntax.implicit_vr
-        self._big_endian = syntax.big_endian
-        self._order = ">" if syntax.big_endian else "<"
+    def __init__(self, *, implicit: bool, big_endian: bool) -> None:
+        self.implicit = implicit
+        self.big_endian = big_endian
+        self._order = ">" if big_endian else "<"
         self._implicit_head = struct.Struct(f"{self._order}HHI").pack
         self._short_head = struct.Struct(f"{self._order}HH2sH").pack
         self._long_head = struct.Struct(f"{self._order}HH2sHI").pack
 
     def head(self, tag: int, vr: str, length: int) -> bytes:
         group, element = tag >> 16, tag & 0xFFFF
-        if self._implicit:
+        if self.implicit:
             return self._implicit_head(group, element, length)
         if vr in LONG_VRS:
             return self._long_head(group, element, vr.encode("ascii"), 0, length)
@@ -232,7 +234,19 @@ class _Writer:
             return b""
 
     def _words(self, vr: str, value: bytes) -> bytes:
-        return swapped(value, vr) if self._big_endian else value
+        return swapped(value, vr) if self.big_endian else value
+
+
+@cache
+def _writer(implicit: bool, big_endian: bool) -> _Writer:
+    return _Writer(implicit=implicit, big_endian=big_endian)
+
+
+@lru_cache(maxsize=1024)
+def _heads(implicit: bool, big_endian: bool, tag: int, vr: str) -> tuple[str, ...]:
+    """For values of each short length: made once, because a query for one study costs less than making them."""
+    writer = _writer(implicit, big_endian)
+    return tuple(writer.head(tag, vr, size + size % 2).decode("latin-1") for size in range(_PREPARED))
 
 
 def _text(vr: str, value: Value, encoder: TextEncoder) -> bytes:

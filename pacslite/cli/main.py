@@ -9,7 +9,20 @@ from typing import Annotated
 
 import typer
 
-from pacslite.cli import configuration, echo, fsck, importing, listing, peers, send, serve, stats
+from pacslite.cli import (
+    configuration,
+    echo,
+    find,
+    fsck,
+    get,
+    importing,
+    listing,
+    move,
+    peers,
+    send,
+    serve,
+    stats,
+)
 from pacslite.cli.exits import Exit, exit_for
 from pacslite.cli.options import Session
 from pacslite.errors import PacsliteError
@@ -20,6 +33,9 @@ VERBS = (
     peers.register,
     echo.register,
     send.register,
+    find.register,
+    move.register,
+    get.register,
     importing.register,
     listing.register,
     stats.register,

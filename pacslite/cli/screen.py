@@ -32,6 +32,10 @@ def size_words(size: float) -> str:
     return f"{size:.0f} {_UNITS[unit]}" if unit == 0 else f"{size:.1f} {_UNITS[unit]}"
 
 
+def plural(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def printable(text: str) -> str:
     """``text`` on one line that any terminal takes: file names and what peers say may hold whatever they like."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)

@@ -16,7 +16,7 @@ from pacslite.cli.peer_options import Call, with_peer_options
 from pacslite.cli.report import Report
 from pacslite.cli.running import run
 from pacslite.cli.scanning import Skipped, Why, scan
-from pacslite.cli.screen import Screen, size_words
+from pacslite.cli.screen import Screen, plural, size_words
 from pacslite.cli.sending_plan import SendableFile
 
 if TYPE_CHECKING:
@@ -171,8 +171,8 @@ class _Dispatch:
         else:
             speed = size_words(self._sent_bytes / seconds if seconds else 0)
             yield (
-                f"sent {_plural(counts['sent'] + counts['warning'], 'object')}, {size_words(self._sent_bytes)} "
-                f"in {seconds:.2f} s ({speed}/s) over {_plural(associations, 'association')}"
+                f"sent {plural(counts['sent'] + counts['warning'], 'object')}, {size_words(self._sent_bytes)} "
+                f"in {seconds:.2f} s ({speed}/s) over {plural(associations, 'association')}"
             )
         for outcome, words in {"warning": "with a warning", "failed": "failed", "skipped": "skipped"}.items():
             if counts[outcome]:
@@ -188,7 +188,3 @@ class _Dispatch:
             "seconds": round(seconds, 3),
             "associations": associations,
         }
-
-
-def _plural(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

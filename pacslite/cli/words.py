@@ -7,6 +7,7 @@ from typing import Final
 from pacslite.cli.sending_plan import ContextKey
 from pacslite.dicom.uids import name_of
 from pacslite.dimse.command import CommandSet, Tag
+from pacslite.dimse.status import CANCEL
 from pacslite.ul.items import ContextResult
 
 _REFUSALS: Final = {
@@ -36,6 +37,9 @@ _GENERAL: Final = {
     0x0211: "unrecognized operation",
     0x0212: "mistyped argument",
     0x0213: "resource limitation",
+    0xA701: "cannot count what matches",
+    0xA702: "cannot send",
+    0xA801: "move destination unknown",
     0xB000: "data elements were coerced",
     0xB006: "data elements were discarded",
     0xB007: "data set does not match SOP class",
@@ -66,6 +70,8 @@ def status_meaning(status: int) -> str:
         return "out of resources"
     if status >> 8 == 0xA9:
         return "data set does not match SOP class"
+    if status == CANCEL:
+        return "cancelled"
     if status >> 12 == 0xC:
         return "cannot understand"
     return "unknown status"

@@ -142,7 +142,7 @@ def fill_orthanc(peer: Peer, studies: Sequence[Study], data: Path, sender: RawSe
         connection.execute("BEGIN")
         for name, _ in indexes:
             connection.execute(f'DROP INDEX "{name}"')
-        _insert_resources(connection, studies)
+        insert_resources(connection, studies)
         for _, sql in indexes:
             connection.execute(sql)
         connection.execute("COMMIT")
@@ -184,7 +184,7 @@ def _public_id(ids: tuple[str, ...]) -> str:
     return "-".join(digest[start : start + 8] for start in range(0, 40, 8))
 
 
-def _insert_resources(connection: sqlite3.Connection, studies: Sequence[Study]) -> None:
+def insert_resources(connection: sqlite3.Connection, studies: Sequence[Study]) -> None:
     rows = _Resources()
     for patient, its_studies in itertools.groupby(studies, key=lambda study: study.patient):
         keys = {0x00100010: patient.name, 0x00100020: patient.patient_id, 0x00100030: patient.birth_date}

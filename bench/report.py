@@ -113,7 +113,7 @@ def _of_processes(show: Column) -> Column:
 
 
 def _first(line: Line) -> str:
-    return _number(line.first_p50_ms)
+    return _number(line.first_p50_ms) if line.first_p50_ms else "-"
 
 
 def _ratio(line: Line) -> str:

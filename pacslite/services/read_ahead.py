@@ -235,6 +235,7 @@ class ReadAhead:
         self._reserved = 0
         self._together = 1  # at first little is read at once, so that the first object does not wait for many
         self._ahead: deque[Ready] = deque()
+        self._unanswered: list[SubOperation] = []
         self._slabs: list[Slab] = []
         self._routes: dict[Kind, Route | NoSuitableContext] = {}
 
@@ -258,12 +259,18 @@ class ReadAhead:
                 if not task.cancelled() and task.exception() is None and isinstance(made := task.result(), Stream):
                     await made.aclose()
 
+    def give_back(self, operation: SubOperation) -> None:
+        """It was sent and not answered: when this is closed, its turn comes again before all others'."""
+        self._unanswered.append(operation)
+
     async def close(self) -> None:
-        """Give back what was begun and not asked for."""
+        """Give back to the source what was given back here, and what was begun and not asked for."""
         while self._ahead:
             ready = self._ahead.pop()
             self._source.give_back(ready.operation)
             await self.drop(ready, was_taken=False)
+        while self._unanswered:
+            self._source.give_back(self._unanswered.pop())
 
     # --- Beginning --------------------------------------------------------------------------------------------------
 

@@ -101,11 +101,14 @@ class Retrieval:
                     yield Response(status=PENDING, elements=progress.counters(remaining=True))
             performing.result()
             account.outcome = "cancelled" if progress.remaining else "complete"
+        except asyncio.CancelledError:
+            performing.cancel()
+            raise
         finally:
             request.cancellation.when_requested(None)
             operations.stop()
             try:
-                await asyncio.wait({performing})  # what is in flight, if nobody listens any more
+                await asyncio.wait({performing})  # what is in flight ends, also if nobody listens any more
             finally:
                 performing.cancel()
                 await asyncio.wait({performing})

@@ -168,8 +168,8 @@ class SubOperations:
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(window - 1):
-                    group.create_task(self._one_by_one(invoker, ahead, source))
-                await self._one_by_one(invoker, ahead, source)
+                    group.create_task(self._one_by_one(invoker, ahead))
+                await self._one_by_one(invoker, ahead)
         except* AssociationError as errors:
             lost = next(error for error in errors.exceptions if isinstance(error, AssociationError))
         finally:
@@ -177,13 +177,13 @@ class SubOperations:
         if lost is not None:
             raise lost
 
-    async def _one_by_one(self, invoker: Invoker, ahead: ReadAhead, source: Source) -> None:
+    async def _one_by_one(self, invoker: Invoker, ahead: ReadAhead) -> None:
         while not self._stopping and (ready := await ahead.next()) is not None:
             was_taken = False
             try:
                 was_taken = await self._perform(invoker, ready)
             except (AssociationError, asyncio.CancelledError) as error:
-                self._unanswered(ready.operation, source, error)
+                self._unanswered(ready.operation, ahead, error)
                 raise
             finally:
                 await ahead.drop(ready, was_taken=was_taken)
@@ -232,12 +232,12 @@ class SubOperations:
         progress.converted += converted
         return True
 
-    def _unanswered(self, operation: SubOperation, source: Source, error: BaseException) -> None:
+    def _unanswered(self, operation: SubOperation, ahead: ReadAhead, error: BaseException) -> None:
         """The association was lost: what was not begun, or only once, may have another chance."""
         if operation.attempts > 1 or (operation.attempts and self._stopping):
             self._fail(operation.stored.sop_instance_uid, str(error) or self._lost)
         else:
-            source.give_back(operation)
+            ahead.give_back(operation)
 
     def _is_gone(self, gone: Gone) -> None:
         self._fail(gone.sop_instance_uid, "removed from the archive meanwhile")

@@ -11,16 +11,14 @@ import hashlib
 import itertools
 import shutil
 import sqlite3
+import struct
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Final
 
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import UID, ExplicitVRLittleEndian
-
-from bench.entries import Elements, entry, header, sibling
+from bench.entries import Elements, encoded, entry, header, sibling
 from bench.peers import Peer, StartError, running
 from bench.population import FORMAT, Series, Study, population
 from bench.senders import RawSender
@@ -29,6 +27,7 @@ from pacslite.archive.index.sqlite import connect, create
 from pacslite.archive.index.statements import CREATE_SCHEMA
 from pacslite.archive.index.writer import IndexWriter
 from pacslite.archive.settings import StoreMode
+from pacslite.dicom.transfer_syntax import EXPLICIT_VR_LITTLE_ENDIAN
 
 ARCHIVES: Final = "archives"
 MOST_IMAGES_OF_DCMQRSCP: Final = 10_000
@@ -287,23 +286,31 @@ def merged(indexes: Sequence[bytes]) -> bytes:
 
 def _write_files(folder: Path, study: Study, names: Iterator[int]) -> Iterator[str]:
     for series in study.series:
-        data_set = _data_set(study, series)
+        common = elements(study, series)
         for number in range(1, series.images + 1):
-            data_set.SOPInstanceUID = data_set.file_meta.MediaStorageSOPInstanceUID = UID(series.instance_uid(number))
-            data_set.InstanceNumber = number
             path = folder / f"{next(names):07d}.dcm"
-            data_set.save_as(path, enforce_file_format=True)
+            path.write_bytes(_part10(common, series.sop_class, series.instance_uid(number), number))
             yield str(path)
 
 
-def _data_set(study: Study, series: Series) -> Dataset:
-    data_set = Dataset()
-    data_set.file_meta = FileMetaDataset()
-    data_set.file_meta.MediaStorageSOPClassUID = data_set.SOPClassUID = UID(series.sop_class)
-    data_set.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    for tag, vr, value in elements(study, series):
-        data_set.add_new(tag, vr.decode(), value.decode())
-    return data_set
+def _part10(common: Elements, sop_class: str, sop_instance: str, number: int) -> bytes:
+    own: Elements = (
+        (0x00080016, b"UI", sop_class.encode()),
+        (0x00080018, b"UI", sop_instance.encode()),
+        (0x00200013, b"IS", str(number).encode()),
+    )
+    meta: Elements = (
+        (0x00020002, b"UI", sop_class.encode()),
+        (0x00020003, b"UI", sop_instance.encode()),
+        (0x00020010, b"UI", EXPLICIT_VR_LITTLE_ENDIAN.encode()),
+        (0x00020012, b"UI", b"2.25.141717171717171717"),
+    )
+    version = struct.pack("<HH2sHI2s", 0x0002, 0x0001, b"OB", 0, 2, b"\0\1")
+    rest = version + encoded(meta)
+    length = struct.pack("<HH2sHI", 0x0002, 0x0000, b"UL", 4, len(rest))
+    theirs = {tag for tag, _, _ in own}
+    whole = sorted((*own, *(each for each in common if each[0] not in theirs)))
+    return bytes(128) + b"DICM" + length + rest + encoded(tuple(whole))
 
 
 _FILLERS: Final[dict[str, Callable[[Peer, Sequence[Study], Path, RawSender], None]]] = {

@@ -23,10 +23,18 @@ _STORED_AT: Final = 1.7e9
 def header(elements: Elements) -> Header:
     """As the archive reads it from a data set in explicit VR little endian."""
     reader = HeaderReader(transfer_syntax(EXPLICIT_VR_LITTLE_ENDIAN))
-    for tag, vr, value in elements:
-        padding = (b"\0" if vr == b"UI" else b" ") * (len(value) % 2)
-        reader.feed(struct.pack("<HH2sH", tag >> 16, tag & 0xFFFF, vr, len(value + padding)) + value + padding)
+    reader.feed(encoded(elements))
     return reader.finish()
+
+
+def encoded(elements: Elements) -> bytes:
+    """In explicit VR little endian; for VRs with a short length only."""
+    return b"".join(
+        struct.pack("<HH2sH", tag >> 16, tag & 0xFFFF, vr, len(value) + len(value) % 2)
+        + value
+        + (b"\0" if vr == b"UI" else b" ") * (len(value) % 2)
+        for tag, vr, value in elements
+    )
 
 
 def entry(its_header: Header, *, study_uid: str, series_uid: str, sop_class_uid: str, sop_instance_uid: str) -> Entry:

@@ -21,7 +21,7 @@ from pacslite.archive.headers import read_header, value_of
 from pacslite.archive.index.conditions import Conditions
 from pacslite.archive.index.page_statement import LOCATED
 from pacslite.archive.index.reader import IndexReader
-from pacslite.archive.index.search import Search, search
+from pacslite.archive.index.search import Pace, Search, search
 from pacslite.archive.index.sources import SOURCES
 from pacslite.archive.query import Query, Row, Wanted
 from pacslite.archive.settings import ArchiveSettings
@@ -36,10 +36,13 @@ _TASKS_AHEAD: Final = 2
 class Finder:
     """Answers queries through connections of ``reader``; ``threads`` read files."""
 
-    def __init__(self, reader: IndexReader, threads: FileThreads, settings: ArchiveSettings) -> None:
+    def __init__(
+        self, reader: IndexReader, threads: FileThreads, settings: ArchiveSettings, *, pace: Pace | None = None
+    ) -> None:
         self._reader = reader
         self._threads = threads
         self._settings = settings
+        self._pace = pace or Pace()
         self._tasks = asyncio.Semaphore(max(1, settings.file_threads // 2))
 
     async def find(self, query: Query) -> AsyncGenerator[Sequence[Row], None]:
@@ -52,7 +55,13 @@ class Finder:
             else:
                 in_files.append(key)
         headers = _Headers(self._settings, tuple(in_files), query.wanted)
-        wanted = Search(level=query.level, conditions=conditions, wanted=query.wanted, located=bool(headers.tags))
+        wanted = Search(
+            level=query.level,
+            conditions=conditions,
+            wanted=query.wanted,
+            located=bool(headers.tags),
+            pace=self._pace,
+        )
         async with contextlib.aclosing(search(self._reader, wanted)) as batches:
             async for rows in batches:
                 if not headers.tags:

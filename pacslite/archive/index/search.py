@@ -21,7 +21,6 @@ import time
 from array import array
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from pacslite.archive.index.conditions import Conditions
 from pacslite.archive.index.match_statement import matching
@@ -31,13 +30,18 @@ from pacslite.archive.index.terms import SQLValue
 from pacslite.archive.query import Row, Wanted
 from pacslite.dicom.levels import Level
 
-FIRST_ROWS: Final = 16
-MOST_ROWS: Final = 512
-GROWTH: Final = 4
-HOLD_S: Final = 1.0
-"""How long a cursor may rest on its snapshot."""
-PATIENCE_S: Final = 0.02
-"""How long a step looks for more once it has found something."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How much is looked for at a time, and for how long."""
+
+    first_rows: int = 16
+    most_rows: int = 512
+    growth: int = 4
+    hold_s: float = 1.0
+    """How long a cursor may rest on its snapshot."""
+    patience_s: float = 0.02
+    """How long a step looks for more once it has found something."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +52,7 @@ class Search:
     conditions: Conditions
     wanted: tuple[Wanted, ...]
     located: bool = False
+    pace: Pace = Pace()
 
 
 async def search(reader: IndexReader, wanted: Search) -> AsyncGenerator[Sequence[Row], None]:
@@ -63,8 +68,9 @@ async def search(reader: IndexReader, wanted: Search) -> AsyncGenerator[Sequence
     page = page_of(wanted.level, wanted.wanted, tuple(each.term for each in conditions), located=wanted.located)
     values = [value for condition in conditions for value in condition.values]
     parameters = [values[number - 1] for number in page.order]
-    for start in range(0, len(lent.left), MOST_ROWS):
-        if rows := await _page(reader, wanted, page, lent.left[start : start + MOST_ROWS], parameters):
+    most = wanted.pace.most_rows
+    for start in range(0, len(lent.left), most):
+        if rows := await _page(reader, wanted, page, lent.left[start : start + most], parameters):
             yield rows
 
 
@@ -77,8 +83,9 @@ class _Lent:
         self._connection = connection
         self._cursor = _Cursor(wanted)
         self._loop = asyncio.get_running_loop()
-        self._until = self._loop.time() + HOLD_S
-        self._count = FIRST_ROWS
+        self._pace = wanted.pace
+        self._until = self._loop.time() + self._pace.hold_s
+        self._count = self._pace.first_rows
         self._timer: asyncio.TimerHandle | None = None
         self._draining: asyncio.Future[None] | None = None
         self._closed = False
@@ -102,7 +109,7 @@ class _Lent:
             return []
         count = self._count
         rows = await self._connection.run(lambda lent: self._cursor.step(lent, count))
-        self._count = min(count * GROWTH, MOST_ROWS)
+        self._count = min(count * self._pace.growth, self._pace.most_rows)
         if self._cursor.ended:
             self.close()
         elif self._loop.time() >= self._until:
@@ -156,7 +163,7 @@ class _Cursor:
             if len(ids) == count:
                 break
             now = time.monotonic()
-            patience = patience or now + PATIENCE_S
+            patience = patience or now + self._wanted.pace.patience_s
             if now > patience:
                 break
         else:

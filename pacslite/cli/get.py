@@ -120,10 +120,10 @@ class _Wanted:
 
 
 def _groups(named: Sequence[str]) -> list[tuple[str, ...]]:
-    """A context of its own for each that is named, as one context has one; behind them the uncompressed ones, which
-    everybody can send in. Those stay together: the first that is named is then the one to take."""
-    plain = sorted(SYNTAXES, key=lambda uid: named.index(uid) if uid in named else len(named))
-    return [*((uid,) for uid in dict.fromkeys(named) if uid not in SYNTAXES), tuple(plain)]
+    """A context of its own for each that is named, as a context has but one; behind them one for uncompressed, which
+    everybody can send: in the syntaxes of that kind that are named, or in either if none is."""
+    plain = tuple(uid for uid in dict.fromkeys(named) if uid in SYNTAXES) or SYNTAXES
+    return [*((uid,) for uid in dict.fromkeys(named) if uid not in SYNTAXES), plain]
 
 
 class _Getting:

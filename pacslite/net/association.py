@@ -254,6 +254,8 @@ class Association:
                     raise RemoteProtocolError("release inside a data set", reason=AbortReason.UNEXPECTED_PDU)
                 self.how_it_ended = "released"
                 self._release_wanted = True
+                # A peer in Sta7 may send no more P-DATA, so what we have asked of it (C-GET) stays unanswered.
+                self._invoker.fail(ConnectionLost("the peer released the association before it answered"))
                 self._answer_release()
 
     def _receive_fragment(self, context_id: int, data: memoryview, *, is_command: bool, last: bool) -> None:

@@ -60,6 +60,7 @@ class Invoker:
         self._outstanding: dict[int, Invocation] = {}
         self._abandoned: set[int] = set()
         self._last_message_id = 0
+        self._error: AssociationError | None = None
 
     @property
     def busy(self) -> bool:
@@ -84,12 +85,16 @@ class Invoker:
             )
 
     def fail(self, error: AssociationError) -> None:
-        """The association ended: whoever waits for a response gets ``error`` after those that came."""
+        """No response can come any more: whoever waits for one gets ``error`` after those that came, and whoever would
+        invoke something gets it at once."""
+        self._error = self._error or error
         for invocation in self._outstanding.values():
             invocation.fail(error)
 
     def begin(self, invocation: Invocation) -> int:
         """Give ``invocation`` its Message ID."""
+        if self._error is not None:
+            raise self._error
         while True:
             self._last_message_id = self._last_message_id % 0xFFFF + 1
             if self._last_message_id not in self._outstanding and self._last_message_id not in self._abandoned:
@@ -202,7 +207,7 @@ class Invocation:
         self._wake()
 
     def fail(self, error: AssociationError) -> None:
-        self._error = error
+        self._error = self._error or error
         self._wake()
 
     # --- Inside -------------------------------------------------------------------------------------------------------

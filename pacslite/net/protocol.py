@@ -3,7 +3,8 @@
 Theory of operation. Everything that happens to the connection (bytes, end of file, a timer) is handed to the upper
 layer; then its events go to the user, then what it wants sent goes to the transport, then, if it says so, the transport
 is closed. One timer serves all deadlines. It is armed for the earliest, or the shortest limit if that is sooner, and
-when it fires looks which deadlines stand: moving one on every read then costs an attribute, not a timer.
+when it fires looks which deadlines stand: moving one on every read then costs an attribute, not a timer. A peer that
+takes what we send, however slowly, is neither idle nor stalled: that too is looked at only when a deadline has come.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Protocol, cast
 
 from pacslite.errors import AssociationError, ConnectionLost, RemoteProtocolError
 from pacslite.net.limits import ConnectionLimits
-from pacslite.net.transport import acknowledge_at_once, borrow_socket
+from pacslite.net.transport import acknowledge_at_once, acknowledged_bytes, borrow_socket
 from pacslite.ul.connection import Limits, Role, UpperLayer, UpperLayerEvent
 from pacslite.ul.pdu import ABORT_BY_PROVIDER
 
@@ -54,6 +55,7 @@ class AssociationProtocol(asyncio.Protocol):
         self._shortest_s = min(limits.artim_s, limits.idle_s, limits.write_stall_s)
         self._active_at = self._loop.time()
         self._stalled_at: float | None = None
+        self._taken = 0
         self._seen_closing_at: float | None = None
         self._writable = asyncio.Event()
         self._writable.set()
@@ -116,6 +118,7 @@ class AssociationProtocol(asyncio.Protocol):
     @property
     def active_at(self) -> float:
         """When something last passed, in either direction."""
+        self._look_for_progress(self._loop.time())
         return self._active_at
 
     @property
@@ -213,9 +216,23 @@ class AssociationProtocol(asyncio.Protocol):
         when = min(when, now + self._shortest_s)  # a deadline that begins later is never seen later than that
         self._timer = self._loop.call_at(max(when, now), self._look_at_deadlines)
 
+    def _look_for_progress(self, now: float) -> None:
+        """Whether the peer has taken anything since this was last looked at."""
+        if self._transport is None:
+            return
+        taken = self.bytes_sent - self._transport.get_write_buffer_size() + acknowledged_bytes(self._socket)
+        if taken > self._taken:
+            self._taken = taken
+            self._active_at = now
+            if self._stalled_at is not None:
+                self._stalled_at = now
+            if self._seen_closing_at is not None:
+                self._seen_closing_at = now
+
     def _look_at_deadlines(self) -> None:
         self._timer = None
         now = self._loop.time()
+        self._look_for_progress(now)
         for when, expired in self._deadlines():
             if when <= now and self.is_open:
                 expired(now)

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
+import sys
 
 _QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
+_TCP_INFO: int | None = getattr(socket, "TCP_INFO", None) if sys.platform == "linux" else None
+_BYTES_ACKED = struct.Struct("120xQ")
+"""Where struct tcp_info of Linux 4.1 and newer has tcpi_bytes_acked."""
 
 
 def borrow_socket(transport: asyncio.BaseTransport) -> socket.socket | None:
@@ -37,3 +42,17 @@ def acknowledge_at_once(connection: socket.socket | None) -> None:
     """
     if connection is not None and _QUICKACK is not None:
         connection.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+
+
+def acknowledged_bytes(connection: socket.socket | None) -> int:
+    """How many bytes the peer's TCP has acknowledged in all; 0 where that cannot be learnt.
+
+    Under TLS only this tells a slow peer from a dead one: there the transport knows no more than what it has encrypted.
+    """
+    if connection is None or _TCP_INFO is None:
+        return 0
+    try:
+        info = connection.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _BYTES_ACKED.size)
+    except OSError:  # the connection has just ended; the transport will find out
+        return 0
+    return int(_BYTES_ACKED.unpack(info)[0]) if len(info) == _BYTES_ACKED.size else 0

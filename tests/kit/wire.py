@@ -25,7 +25,7 @@ HIGH_WATER_BYTES = 64 * 1024
 
 class Wire(asyncio.Transport):
     """The transport of ``association``, an acceptor that takes every context. With ``stuck`` set the peer reads
-    nothing until :meth:`take`."""
+    nothing until :meth:`take`, but for one byte each of the first ``drips`` times that somebody looks."""
 
     def __init__(
         self,
@@ -39,6 +39,8 @@ class Wire(asyncio.Transport):
         self.writes: list[bytes] = []
         self.stuck = False
         self.unread = 0
+        self.drips = 0
+        self.looks = 0
         self.closing = False
         self.paused = False
         self.aborted = asyncio.Event()
@@ -95,6 +97,10 @@ class Wire(asyncio.Transport):
         self.aborted.set()
 
     def get_write_buffer_size(self) -> int:
+        self.looks += 1
+        if self.unread and self.drips:
+            self.drips -= 1
+            self.take(1)
         return self.unread
 
     def write(self, data: bytes | bytearray | memoryview) -> None:

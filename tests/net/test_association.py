@@ -533,6 +533,7 @@ class Unread(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
         self.closing = False
+        self.unsent = 0
         self.aborted = asyncio.Event()
 
     def is_closing(self) -> bool:
@@ -544,8 +545,11 @@ class Unread(asyncio.Transport):
     def abort(self) -> None:
         self.aborted.set()
 
+    def get_write_buffer_size(self) -> int:
+        return self.unsent
+
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """It stays where it is."""
+        self.unsent += len(data)
 
 
 @pytest.mark.parametrize("stalled", [False, True], ids=["little is unsent", "much is unsent"])

@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from kit.message import c_store_rq
-from kit.rawpeer import RawPeer, contexts_for, user_information
+from kit.message import c_store_rq, command_set, us
+from kit.rawpeer import RELEASE_RQ, RawPeer, contexts_for, user_information
 from pacslite.dimse.command import DATA_SET_FOLLOWS, NO_DATA_SET, CommandField, Tag, Value
 from pacslite.dimse.permission import EVERYTHING, Permission
 from pacslite.dimse.registry import Registration, ServiceRegistry
-from pacslite.dimse.service import Context, Request, Response
-from pacslite.errors import LocalProtocolError
+from pacslite.dimse.service import Context, Request, Response, Service
+from pacslite.errors import AssociationError, LocalProtocolError
 from pacslite.facts import ignore
 from pacslite.net.acceptor import Acceptor, AcceptorLimits
 from pacslite.net.access import AccessPolicy, UnknownCallers
@@ -26,6 +26,7 @@ from pacslite.net.limits import ConnectionLimits
 from pacslite.net.requestor import Proposal, Remote, associate
 from pacslite.ul.items import PresentationContext, RoleSelection, SOPClassExtendedNegotiation
 from pacslite.ul.negotiation import Order
+from pacslite.ul.pdu import PDataTF, ReleaseRP
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 GETTING = "1.2.840.10008.5.1.4.1.2.2.3"
@@ -107,7 +108,7 @@ def storage(service: Taking) -> Registration:
 
 @asynccontextmanager
 async def site(
-    getting: Getting | None = None, permissions: frozenset[Permission] = EVERYTHING, *, window: int = 8
+    getting: Service | None = None, permissions: frozenset[Permission] = EVERYTHING, *, window: int = 8
 ) -> AsyncIterator[Remote]:
     retrieval = Registration(
         name="Retrieve",
@@ -192,6 +193,36 @@ async def test_dm_06_a_c_get_of_ours_can_be_cancelled() -> None:
         statuses = [response.command.status async for response in invocation]
     assert statuses[-1] == CANCEL
     assert len(statuses) < 1000
+
+
+async def test_qr_13_a_requester_that_releases_in_the_middle_is_not_waited_for() -> None:
+    """In Sta7 it may send no more P-DATA (PS3.8 Table 9-10): neither this object is answered nor a further one."""
+    errors: list[str] = []
+
+    class Fetching:
+        async def serve(self, request: Request) -> AsyncGenerator[Response, None]:
+            for _ in range(2):
+                try:
+                    await request.invoker.call(3, STORE, b"ab", answer_s=3600)
+                except AssociationError as error:
+                    errors.append(str(error))
+            yield Response(status=0xA702)
+
+    def script(port: int) -> tuple[list[int], object]:
+        roles = [RoleSelection(sop_class=CT, scu=False, scp=True)]
+        with RawPeer(port) as peer:
+            peer.associate(contexts_for((GETTING, IMPLICIT), (CT, IMPLICIT)), information=user_information(roles=roles))
+            peer.send_message(1, command_set({0x0100: us(0x0010), 0x0110: us(9), 0x0800: us(0x0101)}))
+            command, data = peer.read_pdu(), peer.read_pdu()
+            assert isinstance(command, PDataTF)
+            assert isinstance(data, PDataTF)
+            peer.send(RELEASE_RQ)
+            return [peer.read_response().status], peer.read_pdu()
+
+    async with site(Fetching()) as remote:
+        statuses, last = await asyncio.to_thread(script, remote.port)
+    assert (statuses, last) == ([0xA702], ReleaseRP())
+    assert errors == ["the peer released the association before it answered"] * 2
 
 
 async def test_dm_03_nothing_is_invoked_against_the_roles() -> None:

@@ -34,8 +34,11 @@ def fill(folder: Path, samples: Iterable[Sample]) -> None:
                     writer.add(entry(sample))
 
 
-def studies(count: int, *, modality: str = "CT") -> Iterator[Sample]:
-    """One object to a study, one study to a patient; study N is of patient ``MANY^N`` with the ID ``MN``."""
+def studies(count: int, *, history: str = "") -> Iterator[Sample]:
+    """One object to a study, one study to a patient; study N is of patient ``MANY^N`` with the ID ``MN``.
+
+    ``history`` is a text that each study has: it makes answers long.
+    """
     for number in range(count):
         yield Sample(
             instance=f"1.2.9.{number}.1.1",
@@ -43,12 +46,12 @@ def studies(count: int, *, modality: str = "CT") -> Iterator[Sample]:
             study=f"1.2.9.{number}",
             patient_id=f"M{number}",
             patient_name=f"MANY^{number}",
-            modality=modality,
             more=(
                 (0x00080020, "DA", f"20{20 + number % 5}{1 + number % 12:02}{1 + number % 28:02}"),
                 (0x00080030, "TM", "101112"),
                 (0x00080050, "SH", f"A{number}"),
                 (0x00081030, "LO", "Thorax"),
+                (0x001021B0, "LT", history),
             ),
             pixels=b"",
         )

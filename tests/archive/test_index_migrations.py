@@ -13,13 +13,17 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine
 
-from kit.samples import Sample, put, settings_for
+from kit.indexed import keys_of
+from kit.samples import CT, Sample, put, settings_for
 from pacslite.archive.archive import Archive
 from pacslite.archive.blobs.layout import open_layout
 from pacslite.archive.index.migrations import revisions, upgrade
 from pacslite.archive.index.schema import REVISION, metadata
 from pacslite.archive.index.sqlite import Migration, prepare
+from pacslite.archive.query import Query, Wanted
 from pacslite.archive.settings import StoreMode
+from pacslite.dicom import tags
+from pacslite.dicom.levels import Level
 from pacslite.errors import StoreInUseError
 from pacslite.facts import Fact, IndexMigrated, ignore
 
@@ -76,6 +80,53 @@ def test_an_older_index_is_copied_and_migrated(tmp_path: Path) -> None:
     assert (migration.from_revision, migration.to_revision) == ("0001", REVISION)
     with closing(sqlite3.connect(migration.backup)) as connection:
         assert connection.execute("SELECT patient_id FROM patients").fetchall() == [("P1",)]
+
+
+async def test_a_migrated_index_answers_as_one_that_was_made_so(tmp_path: Path) -> None:
+    """What was stored before the migration is found as what was stored after it."""
+    made, migrated = tmp_path / "made", tmp_path / "migrated"
+    sr = "1.2.840.10008.5.1.4.1.1.88.11"
+    japanese = ((0x00080005, "CS", "ISO_IR 192"), (0x00100010, "PN", "=山田^太郎".encode()))
+    later = Sample(instance="1.5", study="3.1", series="3.2", patient_id="P3", patient_name="Smithers")
+    samples = [
+        Sample(instance="1.1", patient_name="Goldsmith^A"),
+        Sample(instance="1.2", patient_name="Goldsmith^A", sop_class=sr),
+        Sample(instance="1.3", study="2.1", series="2.2", patient_id="P2", modality="MR", more=japanese),
+    ]
+    for folder in (made, migrated):
+        async with Archive.open(settings_for(folder), observe=ignore) as archive:
+            for sample in samples:
+                await put(archive, sample)
+    as_first_schema(migrated / "index.sqlite")
+    wanted = (tags.STUDY_INSTANCE_UID, tags.PATIENT_NAME, tags.MODALITIES_IN_STUDY, tags.SOP_CLASSES_IN_STUDY)
+    answers = []
+    for folder in (made, migrated):
+        async with Archive.open(settings_for(folder), observe=ignore) as archive:
+            await put(archive, Sample(instance="1.4", patient_name="Goldsmith^A", sop_class=CT))
+            await put(archive, later)
+            for name in ("*SMITH*", "*田^太*", "gold*"):
+                (key,) = keys_of(PATIENT_NAME=name)
+                query = Query(
+                    level=Level.STUDY, keys=(key,), wanted=tuple(Wanted(tag, tags.VR_OF[tag]) for tag in wanted)
+                )
+                answers.append([row async for rows in archive.find(query) for row in rows])
+    assert answers[:3] == answers[3:]
+    assert answers[0] == [
+        ("1.2.3.1", "Goldsmith^A", "CT", f"{CT}\\{sr}"),
+        ("3.1", "Smithers", "CT", CT),
+    ]
+    assert schema(made / "index.sqlite") == schema(migrated / "index.sqlite")
+
+
+def as_first_schema(path: Path) -> None:
+    """The rows of an index in one of revision 0001."""
+    path.rename(path.with_name("newest"))
+    first_schema(path)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("ATTACH ? AS newest", (str(path.with_name("newest")),))
+        for table in metadata.sorted_tables:
+            columns = ", ".join(row[1] for row in connection.execute(f"PRAGMA main.table_info({table.name})"))
+            connection.execute(f"INSERT INTO main.{table.name} ({columns}) SELECT {columns} FROM newest.{table.name}")
 
 
 async def test_a_migration_is_told(tmp_path: Path) -> None:

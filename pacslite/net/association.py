@@ -1,9 +1,8 @@
 """One association, either role: messages in, operations performed, messages out.
 
-Theory of operation. Fragments become messages (:class:`~pacslite.dimse.messages.MessageReader`). A request starts a
-task that performs it, at once, while its data set is still arriving; as many of them run as was agreed, in the order
-they came (PS3.7 D.3.3.3). While too many wait, reading pauses, and what one read had already brought is put off: a
-single read may hold thousands of small requests. A response goes to whoever invoked the operation
+Theory of operation. Fragments become messages (:class:`~pacslite.dimse.messages.MessageReader`). A request is performed
+from its command on (:mod:`~pacslite.net.performer`); while too many wait, reading pauses, and what one read had already
+brought is put off: a single read may hold thousands of small requests. A response goes to whoever invoked the operation
 (:mod:`~pacslite.net.invoker`); messages leave by the :mod:`~pacslite.net.sender`. When the connection ends, by
 whichever side, data sets that are still incomplete fail, operations that are complete run on and see their cancellation
 requested, and the owner is told once.
@@ -33,6 +32,7 @@ from pacslite.net.contexts import agreed_contexts, agreed_windows
 from pacslite.net.incoming import IncomingDataSet, ReceiveBudget
 from pacslite.net.invoker import Invocation, Invoker
 from pacslite.net.limits import ConnectionLimits
+from pacslite.net.performer import Performer
 from pacslite.net.protocol import AssociationProtocol
 from pacslite.net.sender import Sender
 from pacslite.ul.connection import (
@@ -50,20 +50,6 @@ from pacslite.ul.connection import (
 from pacslite.ul.pdu import AbortReason, AssociateAC, AssociateRJ, AssociateRQ
 
 Perform = Callable[["Association", Request], Awaitable[None]]
-
-
-@dataclass(slots=True)
-class _Operation:
-    """One operation that the peer invoked and that has not had its final answer."""
-
-    request: Request
-    data_set: IncomingDataSet | None
-    cancellation: Cancellation
-    task: asyncio.Task[None] | None = None
-
-    @property
-    def awaits_peer(self) -> bool:
-        return self.data_set is not None and not self.data_set.complete
 
 
 @dataclass(slots=True)
@@ -118,11 +104,10 @@ class Association:
             pause=self._hold,
             resume=self._unhold,
         )
-        self._performing = asyncio.Semaphore(1)
         self._holding = 0
         self._crowded = False
         self._deferred: deque[DataFragment | ReleaseRequested] = deque()
-        self._operations: dict[int, _Operation] = {}
+        self._performer = Performer(self._perform_one, most=limits.max_waiting_operations, ended=self._operation_ended)
         self.sender = Sender(self.protocol)
         self._invoker = Invoker(self.send, quiet_since=self._quiet_since, hold=self._hold, unhold=self._unhold)
         self._incoming: IncomingDataSet | None = None
@@ -141,12 +126,12 @@ class Association:
     @property
     def busy(self) -> bool:
         """Whether an operation of the peer's has not had its final answer."""
-        return bool(self._operations)
+        return self._performer.busy
 
     @property
     def running(self) -> list[asyncio.Task[None]]:
         """What performs the peer's operations; it may outlive the connection."""
-        return [operation.task for operation in self._operations.values() if operation.task is not None]
+        return self._performer.running
 
     def name_peer(self, *, calling_ae: str, called_ae: str) -> None:
         self.peer = replace(self.peer, calling_ae=calling_ae, called_ae=called_ae)
@@ -190,7 +175,7 @@ class Association:
         self.contexts = contexts
         self.window = invoke
         self.established_at = self._clock()
-        self._performing = asyncio.Semaphore(perform or self._limits.max_waiting_operations)
+        self._performer.perform_at_once(perform)
         self.how_it_ended = ""
 
     # --- What the protocol calls ------------------------------------------------------------------------------------
@@ -204,7 +189,7 @@ class Association:
         """The peer's silence counts when every running operation waits for the peer's bytes, or none runs."""
         if self._budget.paused or self._crowded or self._invoker.busy:
             return False
-        return all(operation.awaits_peer for operation in self._operations.values())
+        return self._performer.awaits_only_peer
 
     def received(self, event: UpperLayerEvent) -> None:
         match event:
@@ -234,9 +219,7 @@ class Association:
         if self.protocol.closed_because and not self.how_it_ended.startswith(("released", "rejected")):
             self.how_it_ended = f"aborted: {self.protocol.closed_because}"
         self._fail(error or ConnectionLost("connection closed by the peer"))
-        for operation in self._operations.values():
-            if operation.task is not None and not operation.awaits_peer:
-                operation.cancellation.request()
+        self._performer.abandon()
         self._closed.set()
         self._released.set()
         if self._ended is not None:
@@ -249,7 +232,7 @@ class Association:
             case DataFragment(context_id, command, last, data):
                 self._receive_fragment(context_id, data, is_command=command, last=last)
             case ReleaseRequested():
-                if any(operation.awaits_peer for operation in self._operations.values()):
+                if self._performer.is_inside_a_data_set:
                     # Nothing may follow a release, so the rest never comes, and no timer runs for it in Sta8.
                     raise RemoteProtocolError("release inside a data set", reason=AbortReason.UNEXPECTED_PDU)
                 self.how_it_ended = "released"
@@ -278,16 +261,11 @@ class Association:
         if command.is_response:
             self._invoker.received(command, self._incoming)
         elif command.field == CommandField.C_CANCEL_RQ:
-            self._cancel(command.responds_to)
+            self._performer.cancel(command.responds_to)
             if self._incoming is not None:
                 self._incoming.discard()  # it has no data set (PS3.7 9.3.2.3); one that comes is dropped
         else:
             self._start(context, command)
-
-    def _cancel(self, message_id: int) -> None:
-        operation = self._operations.get(message_id)
-        if operation is not None:  # one that has had its final answer is ignored (PS3.7 9.3.2.3)
-            operation.cancellation.request()
 
     def _start(self, context: Context, command: CommandSet) -> None:
         if self._perform is None:
@@ -303,34 +281,25 @@ class Association:
             cancellation=cancellation,
             invoker=self,
         )
-        operation = _Operation(request, self._incoming, cancellation)
-        key = command.message_id
-        while key in self._operations:  # reused while outstanding: it still needs its own answer (0210)
-            key += 0x10000
-        self._operations[key] = operation
-        operation.task = asyncio.create_task(self._run(key, operation))
-        if len(self._operations) >= self._limits.max_waiting_operations and not self._crowded:
+        self._performer.start(request, self._incoming, cancellation)
+        if self._performer.is_full and not self._crowded:
             self._crowded = True
             self._hold()
 
-    async def _run(self, key: int, operation: _Operation) -> None:
-        assert self._perform is not None
-        try:
-            async with self._performing:
-                await self._perform(self, operation.request)
-        finally:
-            del self._operations[key]
-            if operation.data_set is not None:
-                operation.data_set.discard()
-            if self._crowded and len(self._operations) < self._limits.max_waiting_operations:
-                self._crowded = False
-                self._unhold()
-                self._receive_deferred()
-            if self._release_wanted and self.protocol.is_open:
-                self._answer_release()
-                self.protocol.transmit()
-            elif self._draining and not self.busy and self.protocol.is_open:
-                self.protocol.hang_up("server stopped")
+    async def _perform_one(self, request: Request) -> None:
+        if self._perform is not None:  # otherwise none is started
+            await self._perform(self, request)
+
+    def _operation_ended(self) -> None:
+        if self._crowded and not self._performer.is_full:
+            self._crowded = False
+            self._unhold()
+            self._receive_deferred()
+        if self._release_wanted and self.protocol.is_open:
+            self._answer_release()
+            self.protocol.transmit()
+        elif self._draining and not self.busy and self.protocol.is_open:
+            self.protocol.hang_up("server stopped")
 
     def _receive_deferred(self) -> None:
         """Go on with what had arrived when it became too much."""
@@ -343,8 +312,7 @@ class Association:
 
     def is_reused(self, request: Request) -> bool:
         """Whether the Message ID of ``request`` belongs to an earlier operation still outstanding (PS3.7 9.1)."""
-        operation = self._operations.get(request.command.message_id)
-        return operation is not None and operation.request is not request
+        return self._performer.is_reused(request)
 
     def _answer_release(self) -> None:
         """What the peer still waits for is answered first (PS3.8 9.2, AR-7: P-DATA may be sent in Sta8)."""
@@ -401,11 +369,8 @@ class Association:
 
         As requestor, what the peer invokes is part of what we asked for (C-GET): it waits for us to perform that.
         """
-        if self._holding or (
-            self._role is Role.REQUESTOR and any(not one.awaits_peer for one in self._operations.values())
-        ):
-            return self._clock()
-        return self.protocol.active_at
+        performing = self._role is Role.REQUESTOR and not self._performer.awaits_only_peer
+        return self._clock() if performing or self._holding else self.protocol.active_at
 
     # --- Ending -----------------------------------------------------------------------------------------------------
 
@@ -427,9 +392,7 @@ class Association:
     def _fail(self, error: AssociationError) -> None:
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(error)
-        for operation in self._operations.values():
-            if operation.data_set is not None:
-                operation.data_set.fail(error)
+        self._performer.fail_data_sets(error)
         if self._incoming is not None:
             self._incoming.fail(error)
         self._invoker.fail(error)

@@ -17,6 +17,15 @@ from pacslite.dimse.command import CommandSet, Tag
 from pacslite.dimse.service import Context
 from pacslite.net.requestor import Requested
 
+# PS3.4 Tables C.4-1 to C.4-3.
+_MEANINGS: Final = {
+    0xA701: "cannot count what matches",
+    0xA702: "cannot send what matches",
+    0xA801: "move destination unknown",
+    0xA900: "identifier does not match SOP class",
+    0xB000: "some could not be sent",
+}
+
 SYNTAXES: Final = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
 
 
@@ -56,7 +65,7 @@ def failure_words(response: CommandSet) -> str:
     """What a final response says, and about which attributes."""
     offending = response.elements.get(Tag.OFFENDING_ELEMENT)
     about = f" ({', '.join(map(keyword_of, offending))})" if isinstance(offending, tuple) and offending else ""
-    return status_words(response) + about
+    return status_words(response, _MEANINGS) + about
 
 
 def say(text: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 
 from pacslite.cli.sending_plan import ContextKey
@@ -37,9 +39,6 @@ _GENERAL: Final = {
     0x0211: "unrecognized operation",
     0x0212: "mistyped argument",
     0x0213: "resource limitation",
-    0xA701: "cannot count what matches",
-    0xA702: "cannot send",
-    0xA801: "move destination unknown",
     0xB000: "data elements were coerced",
     0xB006: "data elements were discarded",
     0xB007: "data set does not match SOP class",
@@ -55,11 +54,12 @@ def refusal_words(key: ContextKey, result: int) -> str:
     return f"the peer refuses {kind}: {why}"
 
 
-def status_words(response: CommandSet) -> str:
-    """The status of a response, what it means, and what the peer had to add."""
+def status_words(response: CommandSet, meanings: Mapping[int, str] = MappingProxyType({})) -> str:
+    """The status of a response, what it means, and what the peer had to add; ``meanings`` are those of a service."""
     status = response.status
     comment = response.text(Tag.ERROR_COMMENT)
-    return f"status {status:04X}H, {status_meaning(status)}" + (f": {comment}" if comment else "")
+    meaning = meanings.get(status) or status_meaning(status)
+    return f"status {status:04X}H, {meaning}" + (f": {comment}" if comment else "")
 
 
 def status_meaning(status: int) -> str:

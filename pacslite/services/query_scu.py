@@ -91,11 +91,14 @@ async def find(
     answers = dropped = 0
     async with association.invoke(context.context_id, request, encoded, answer_s=answer_s) as invocation:
         async for response in invocation:
+            asked_to_stop = bool(limit) and answers >= limit
             if response.is_final:
                 if response.data_set is not None:
                     response.data_set.discard()
-                yield Finished(response.command, cut=dropped > 0 or response.command.status == CANCEL)
-            elif limit and answers >= limit:
+                yield Finished(
+                    response.command, cut=dropped > 0 or (asked_to_stop and response.command.status == CANCEL)
+                )
+            elif asked_to_stop:
                 dropped += 1
                 if response.data_set is not None:
                     response.data_set.discard()

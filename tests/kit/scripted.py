@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+import asyncio
+import queue
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
 from pacslite.dicom.levels import STUDY_ROOT
@@ -80,7 +83,7 @@ async def scripted(
     acceptor = Acceptor(
         registry=registry,
         perform=Dispatcher(registry, ignore).perform,
-        access=AccessPolicy((), ae_titles=["PEER"], unknown=UnknownCallers.ALL),
+        access=AccessPolicy((), ae_titles=["PEER", "ANY-SCP"], unknown=UnknownCallers.ALL),
         limits=AcceptorLimits(async_window=8),
         connection_limits=ConnectionLimits(),
         order=Order.SENDER,
@@ -91,6 +94,31 @@ async def scripted(
         yield Remote(host="127.0.0.1", port=port, ae_title="PEER"), services
     finally:
         await acceptor.close(0)
+
+
+@contextmanager
+def scripted_in_thread(
+    *, find: Serve | None = None, move: Serve | None = None, get: Serve | None = None, sends: Sequence[str] = ()
+) -> Iterator[tuple[str, dict[str, Scripted]]]:
+    """The same for commands, which have the event loop of their thread to themselves; the address to call it by."""
+    ready: queue.Queue[tuple[Remote, dict[str, Scripted]]] = queue.Queue()
+    stopping: list[Callable[[], object]] = []
+
+    async def run() -> None:
+        loop, stop = asyncio.get_running_loop(), asyncio.Event()
+        stopping.append(lambda: loop.call_soon_threadsafe(stop.set))
+        async with scripted(find, move=move, get=get, sends=sends) as running:
+            ready.put(running)
+            await stop.wait()
+
+    with ThreadPoolExecutor(1) as thread:
+        ended = thread.submit(asyncio.run, run())
+        remote, services = ready.get(timeout=10)
+        try:
+            yield f"{remote.host}:{remote.port}", services
+        finally:
+            stopping[0]()
+            ended.result(timeout=10)
 
 
 def _only(own: str) -> Callable[[str, tuple[str, ...]], bool]:

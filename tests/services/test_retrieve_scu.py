@@ -21,6 +21,7 @@ from pacslite.dimse.command import DATA_SET_FOLLOWS, CommandField, Tag, Value
 from pacslite.dimse.service import OutgoingDataSet, Request, Response
 from pacslite.dimse.status import PENDING, SUB_OPERATIONS_WITH_FAILURES, SUCCESS
 from pacslite.errors import AssociationError
+from pacslite.net.association import Association
 from pacslite.net.requestor import Proposal, Requested, associate
 from pacslite.services.receiving import FolderService, Received, receiver, storage_proposal
 from pacslite.services.retrieve_scu import Ended, Underway, get, move
@@ -243,12 +244,15 @@ async def test_nothing_stays_of_an_object_that_did_not_come_whole(tmp_path: Path
     """The association ends inside a data set."""
     getting = Getting(tmp_path)
 
-    async def half() -> AsyncIterator[bytes]:
-        yield b"abcd" * 100_000
-        await getting.begun.wait()
-        raise RuntimeError("the sender breaks down")
-
     async def script(request: Request) -> AsyncGenerator[Response, None]:
+        async def half() -> AsyncIterator[bytes]:
+            yield b"abcd" * 100_000
+            yield b"efgh"  # a piece leaves when it is known not to be the last
+            await getting.begun.wait()
+            assert isinstance(request.invoker, Association)
+            request.invoker.protocol.hang_up("broken down")
+            yield b"ijkl"
+
         await store(request, "1.2.3", half())
         yield Response()
 

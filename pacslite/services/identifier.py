@@ -8,33 +8,22 @@ attributes of the level and the unique keys above it count.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
 
 from pacslite.archive.index.sources import OF_REQUEST
-from pacslite.archive.query import Query, Wanted, can_match, can_return
+from pacslite.archive.query import Query, Wanted
 from pacslite.dicom import tags
 from pacslite.dicom.elements import Element, Elements
-from pacslite.dicom.keys import NEVER_KEYS, combine, key_of
-from pacslite.dicom.levels import OF_EVERY_LEVEL, RETURN_ONLY, Level, Model
+from pacslite.dicom.keys import combine, key_of
+from pacslite.dicom.levels import Level, Model
 from pacslite.dicom.matching import Key
 from pacslite.dicom.tags import keyword_of
 from pacslite.dicom.values import utc_offset_minutes
 from pacslite.dicom.vrs import vr_of
 from pacslite.errors import InvalidKey
+from pacslite.services.identifier_shape import is_of_request, shape_of, takes_part, vr_for
 from pacslite.services.negotiated import Agreed
-
-_NOBODYS: Final = frozenset(
-    {
-        0x00080053,  # Query/Retrieve View
-        0x00081190,  # Retrieve URL
-        0x0040E010,  # Retrieve URI
-        0x00880130,  # Storage Media File-set ID
-        0x00880140,  # Storage Media File-set UID
-    }
-)
-"""Where and how objects can be had; no object's header knows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,33 +41,28 @@ def question(identifier: Elements, model: Model, agreed: Agreed, *, ae_title: st
     if not agreed.relational:
         _require_unique_keys(identifier, level, model)
     offset = _utc_offset(identifier) if agreed.time_zone else None
-    keys: list[Key] = []
-    wanted: list[Wanted] = []
-    complete = True
-    for tag, element in identifier.items():
-        if tag in NEVER_KEYS or tag in OF_EVERY_LEVEL or _is_group_length(tag):
-            continue
-        if not _counts(tag, level, model, agreed) or not can_return(level, tag):
-            complete = False
-            continue
-        attribute, whole = _wanted(tag, element)
-        complete &= whole
-        if attribute is None:
-            continue
-        wanted.append(attribute)
-        if tag not in RETURN_ONLY and can_match(level, tag):
-            keys += _key(tag, element, agreed)
-        elif element.value:
-            complete = False
+    asked = {tag: element for tag, element in identifier.items() if not is_of_request(tag)}
+    plain = tuple((tag, element.vr) for tag, element in asked.items() if element.vr != "SQ")
+    shape = shape_of(plain, level, model, relational=agreed.relational)
+    sequences = [
+        _wanted(tag, element) if takes_part(tag, level, model, relational=agreed.relational) else (None, False)
+        for tag, element in asked.items()
+        if element.vr == "SQ"
+    ]
+    kept = [attribute for attribute, _ in sequences if attribute is not None]
+    matched = shape.matched | {attribute.tag for attribute in kept} if kept else shape.matched
+    keys = tuple(_keys(asked, matched, agreed))
     return Question(
         query=Query(
             level=level,
-            keys=tuple(combine(keys) if agreed.combined_date_time else keys),
-            wanted=tuple(wanted),
+            keys=combine(keys) if agreed.combined_date_time else keys,
+            wanted=(*shape.wanted, *kept),
             utc_offset_minutes=None if offset is None else utc_offset_minutes(offset),
         ),
         fixed=dict(_fixed(identifier, level, ae_title, offset)),
-        complete=complete,
+        complete=shape.complete
+        and all(whole for _, whole in sequences)
+        and all(tag in matched for tag, element in asked.items() if element.value),
     )
 
 
@@ -124,24 +108,14 @@ def _utc_offset(identifier: Elements) -> str | None:
     return value
 
 
-def _counts(tag: int, level: Level, model: Model, agreed: Agreed) -> bool:
-    """Whether an attribute takes part at ``level``: it is of that level, or above it and may be asked for there."""
-    if tag in _NOBODYS:
-        return False
-    own = model.level_of(tag)
-    if own is level:
-        return True
-    return own.is_above(level) and (agreed.relational or tag == own.unique_key)
-
-
 def _wanted(tag: int, element: Element) -> tuple[Wanted | None, bool]:
     """What answers hold of an attribute, None if nothing of it, and whether that is all that was asked for."""
     if not _items(element):
-        return Wanted(tag, _vr(tag, element)), True
+        return Wanted(tag, vr_for(tag, element.vr)), True
     inside: dict[int, Wanted] = {}
     complete = True
     for inner, value in ((inner, value) for item in _items(element) for inner, value in item.items()):
-        if inner in NEVER_KEYS or _is_group_length(inner):
+        if is_of_request(inner):
             continue
         attribute, whole = _wanted(inner, value) if _is_kept(tag, inner) else (None, False)
         complete &= whole
@@ -157,19 +131,28 @@ def _is_kept(sequence: int, tag: int) -> bool:
     return sequence != tags.REQUEST_ATTRIBUTES_SEQUENCE or tag in OF_REQUEST
 
 
-def _key(tag: int, element: Element, agreed: Agreed) -> Iterable[Key]:
-    key = key_of(
-        tag,
-        element,
-        fuzzy=agreed.fuzzy,
-        empty_value=agreed.empty_value,
-        multiple_values=agreed.multiple_values,
-        combined=agreed.combined_date_time,
-    )
-    return () if key is None else (key,)
+def _keys(asked: Elements, matched: Collection[int], agreed: Agreed) -> Iterator[Key]:
+    """What is to be matched; an attribute without a value is only returned."""
+    for tag, element in asked.items():
+        if tag not in matched or not element.value:
+            continue
+        is_sequence = vr_of(tag) == "SQ"
+        if is_sequence is not (element.vr == "SQ") and vr_of(tag) != "UN":
+            is_what = "is a sequence" if is_sequence else "is no sequence"
+            raise InvalidKey(f"{keyword_of(tag)} {is_what}", offending=(tag,))
+        key = key_of(
+            tag,
+            element,
+            fuzzy=agreed.fuzzy,
+            empty_value=agreed.empty_value,
+            multiple_values=agreed.multiple_values,
+            combined=agreed.combined_date_time,
+        )
+        if key is not None:
+            yield key
 
 
-def _fixed(identifier: Elements, level: Level, ae_title: str, offset: str | None) -> Iterable[tuple[int, Element]]:
+def _fixed(identifier: Elements, level: Level, ae_title: str, offset: str | None) -> Iterator[tuple[int, Element]]:
     """What is the same in every answer (C.4.1.1.3.2, QF-05)."""
     yield tags.QUERY_RETRIEVE_LEVEL, Element("CS", level.value)
     yield tags.RETRIEVE_AE_TITLE, Element("AE", ae_title)
@@ -177,12 +160,6 @@ def _fixed(identifier: Elements, level: Level, ae_title: str, offset: str | None
         yield tags.INSTANCE_AVAILABILITY, Element("CS", "ONLINE")
     if offset is not None:
         yield tags.TIMEZONE_OFFSET_FROM_UTC, Element("SH", offset)
-
-
-def _vr(tag: int, element: Element) -> str:
-    """The VR PS3.6 gives to the attribute, whatever the requester wrote; a private one's own."""
-    known = vr_of(tag)
-    return element.vr if known == "UN" else known
 
 
 def _text(element: Element | None) -> str:
@@ -193,8 +170,3 @@ def _items(element: Element) -> tuple[Mapping[int, Element], ...]:
     if element.vr != "SQ" or not isinstance(element.value, tuple):
         return ()
     return tuple(item for item in element.value if isinstance(item, Mapping))
-
-
-def _is_group_length(tag: int) -> bool:
-    """Retired in data sets, and still met (QF-22)."""
-    return tag & 0xFFFF == 0

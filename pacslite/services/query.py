@@ -13,10 +13,12 @@ import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from functools import lru_cache
 
 from pacslite.archive.archive import Archive
-from pacslite.archive.query import Query, Row
+from pacslite.archive.query import Query, Row, Wanted
 from pacslite.dicom.decode import decode_data_set
+from pacslite.dicom.elements import Element
 from pacslite.dicom.encode import AnswerEncoder
 from pacslite.dicom.levels import MODEL_OF, Level, Model
 from pacslite.dicom.tags import keyword_of
@@ -30,6 +32,9 @@ from pacslite.services.identifier import Question, question
 from pacslite.services.interruption import Interrupted, Interruptible
 from pacslite.services.negotiated import Agreed
 from pacslite.services.time_zone import AnswersInZone
+
+MOST_REMEMBERED = 100
+"""Attributes of answers whose encoder is kept."""
 
 
 class QueryService:
@@ -99,8 +104,22 @@ class QueryService:
         except BadDataSetError as error:
             raise CannotUnderstand(f"identifier: {error}") from error
         asked = question(identifier.elements, model, Agreed.by(request.context.extended), ae_title=self._ae_title)
-        encoder = AnswerEncoder(asked.query.wanted, syntax, character_sets=identifier.character_sets, fixed=asked.fixed)
-        return asked, encoder
+        encoder_of = _encoder if _is_usual(asked.query.wanted) else _encoder.__wrapped__
+        fixed = tuple(asked.fixed.items())
+        return asked, encoder_of(asked.query.wanted, syntax.uid, identifier.character_sets, fixed)
+
+
+@lru_cache(maxsize=128)
+def _encoder(
+    wanted: tuple[Wanted, ...], syntax: str, character_sets: tuple[str, ...], fixed: tuple[tuple[int, Element], ...]
+) -> AnswerEncoder:
+    """Remembered, as workstations ask the same attributes over and over."""
+    return AnswerEncoder(wanted, transfer_syntax(syntax), character_sets=character_sets, fixed=dict(fixed))
+
+
+def _is_usual(wanted: tuple[Wanted, ...]) -> bool:
+    """Nobody shall fill the memory with what is asked once."""
+    return len(wanted) <= MOST_REMEMBERED and not any(one.items for one in wanted)
 
 
 async def _next(batches: AsyncGenerator[Sequence[Row], None], cancellation: Cancellation) -> Sequence[Row]:

@@ -354,3 +354,38 @@ def test_qf_10_and_qf_12_an_illegal_key_is_named_with_words_that_fit(attributes:
         asked("STUDY", **attributes)
     assert caught.value.offending == tuple(map(tag_of, attributes))
     assert next(iter(attributes)) in caught.value.comment
+
+
+@pytest.mark.parametrize(
+    ("tag", "element", "words"),
+    [
+        (tags.PATIENT_NAME, Element("SQ", ({tags.PATIENT_ID: Element("LO", "x")},)), "PatientName is no sequence"),
+        (tags.OTHER_PATIENT_IDS, Element("SQ", ({},)), "OtherPatientIDs is no sequence"),
+        (tags.REQUEST_ATTRIBUTES_SEQUENCE, Element("LO", "x"), "RequestAttributesSequence is a sequence"),
+    ],
+)
+def test_qf_17_only_sequences_are_sequences(tag: int, element: Element, words: str) -> None:
+    identifier = {**elements(QueryRetrieveLevel="SERIES", StudyInstanceUID="1.2"), tag: element}
+    with pytest.raises(InvalidKey, match=words) as caught:
+        question(identifier, STUDY_ROOT, RELATIONAL, ae_title="ARCHIVE")
+    assert caught.value.offending == (tag,)
+
+
+def test_the_same_attributes_with_other_values_ask_something_else() -> None:
+    """What is remembered of a request are its attributes alone."""
+    first = asked("STUDY", PatientID="P1", StudyDate="", PatientName="")
+    second = asked("STUDY", PatientID="", StudyDate="20240101", PatientName="x*")
+    assert wanted(first) == wanted(second)
+    assert (matched(first), matched(second)) == ([tags.PATIENT_ID], [tags.STUDY_DATE, tags.PATIENT_NAME])
+    relational = asked("SERIES", STUDY_ROOT, RELATIONAL, StudyInstanceUID="1.2", PatientName="")
+    hierarchical = asked("SERIES", StudyInstanceUID="1.2", PatientName="")
+    assert (relational.complete, hierarchical.complete) == (True, False)
+    of_patient = asked("PATIENT", PATIENT_ROOT, PatientID="P1", StudyDate="", PatientName="")
+    assert not of_patient.complete
+
+
+def test_a_request_for_very_many_attributes_is_understood_like_others() -> None:
+    many = {0x00110000 + number: Element("LO", "") for number in range(0x1000, 0x1400)}
+    identifier = {**elements(QueryRetrieveLevel="STUDY", PatientID="P1"), **many}
+    found = question(identifier, STUDY_ROOT, Agreed(), ae_title="ARCHIVE")
+    assert (wanted(found), matched(found), found.complete) == ([tags.PATIENT_ID], [tags.PATIENT_ID], False)

@@ -102,7 +102,8 @@ async def _move(
                     ended = event
     assert ended is not None  # what ends earlier raises
     counters = ended.counters
-    screen.line(f"{destination} was sent {_words(counters)} in {time.perf_counter() - started:.2f} s")
+    if counters.done:
+        screen.line(f"{destination} was sent {_words(counters)} in {time.perf_counter() - started:.2f} s")
     tell_failures(screen, ended.failed_uids)
     if ended.response.status != SUCCESS:
         say(failure_words(ended.response))

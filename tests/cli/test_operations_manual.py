@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
+from typer.main import get_command
+
 from pacslite.cli.exits import Exit
+from pacslite.cli.main import program
 from pacslite.dimse.permission import Permission
 from pacslite.observe.metrics import Metrics
 
 ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 MANUAL = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 
 
@@ -28,6 +33,16 @@ def test_every_permission_is_named() -> None:
     assert all(re.search(rf"\b{permission}\b", MANUAL) for permission in Permission)
 
 
+def test_every_option_that_is_shown_is_there() -> None:
+    """Of the commands in the examples: what is copied from the manual must run."""
+    verbs = {command.name: command for command in get_command(program()).commands.values()}  # type: ignore[attr-defined] # a group
+    examples = re.findall(r"^    pacslite (\w+) (.*)$", MANUAL + README, flags=re.MULTILINE)
+    assert {"find", "move", "get", "send", "echo"} <= {verb for verb, _ in examples}
+    for verb, rest in examples:
+        arguments = shlex.split(re.split(r"\s(?:&&|\||>)\s", rest)[0])
+        there = {option for parameter in verbs[verb].params for option in parameter.opts}
+        assert {word for word in arguments if word.startswith("-")} <= there, f"pacslite {verb} {rest}"
+
+
 def test_documents_that_the_readme_leads_to_are_there() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert not [link for link in re.findall(r"\]\(([^)#:]+)\)", text) if not (ROOT / link).exists()]
+    assert not [link for link in re.findall(r"\]\(([^)#:]+)\)", README) if not (ROOT / link).exists()]

@@ -339,7 +339,8 @@ class Association:
         answer_s: float = 60.0,
     ) -> Invocation:
         """An operation on the peer, whatever number of responses it has: see :class:`Invocation` for how to use it."""
-        if not self.contexts[context_id].scu:
+        context = self.contexts.get(context_id)
+        if context is None or not context.scu:
             raise LocalProtocolError(f"presentation context {context_id} is not for operations of ours (DM-03)")
         return Invocation(self._invoker, context_id, elements, data_set, answer_s=answer_s)
 

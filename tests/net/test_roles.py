@@ -227,8 +227,9 @@ async def test_qr_13_a_requester_that_releases_in_the_middle_is_not_waited_for()
 
 async def test_dm_03_nothing_is_invoked_against_the_roles() -> None:
     async with site() as remote, associate(remote, proposal()) as requested:
-        with pytest.raises(LocalProtocolError, match="not for operations of ours"):
-            requested.association.invoke(3, STORE, b"ab")
+        for context_id in (3, 5):  # one for what we are sent, and one that is none
+            with pytest.raises(LocalProtocolError, match="not for operations of ours"):
+                requested.association.invoke(context_id, STORE, b"ab")
 
 
 async def test_dm_03_who_may_only_fetch_gets_the_scp_role_alone_and_cannot_store() -> None:

@@ -28,6 +28,7 @@ from pacslite.server.parts import (
     connection_limits,
     server_certificate,
     service_registry,
+    transcoder,
 )
 from pacslite.server.settings import ListenerSettings
 from pacslite.services.destinations import Callee
@@ -123,7 +124,10 @@ async def start(config: Config, *, observe: Observe) -> AsyncIterator[Server]:
     contexts = [None if one is None else one.context() for one in certificates]
     async with AsyncExitStack() as stack:
         archive = await stack.enter_async_context(Archive.open(archive_settings(config), observe=observe))
-        registry = service_registry(config, archive, callees=called, observe=observe)
+        converter = transcoder(config)
+        if converter is not None:
+            await stack.enter_async_context(converter)
+        registry = service_registry(config, archive, callees=called, converter=converter, observe=observe)
         acceptor = Acceptor(
             registry=registry,
             perform=Dispatcher(registry, observe).perform,

@@ -52,6 +52,7 @@ _SUB_OPERATIONS = (
 _BYTE_FOR_BYTE = (
     "The data set is sent byte for byte as it was stored where a context in its transfer syntax was accepted."
 )
+_PADDED = "A deflated data set of odd length gets the NUL that PS3.5 A.5 asks for."
 _CONVERTED = "Otherwise it is converted to one that was, if that can be done without loss."
 _FAILED = "An object that no accepted context can take is a failed sub-operation."
 
@@ -65,7 +66,7 @@ def retrieval_behaviour(config: Config) -> Iterator[str]:
     yield from _points(_IDENTIFIER)
     yield "Sub-operations:"
     yield ""
-    how = (_BYTE_FOR_BYTE, _CONVERTED, _FAILED) if settings.convert else (_BYTE_FOR_BYTE, _FAILED)
+    how = (_BYTE_FOR_BYTE, *((_CONVERTED,) if settings.convert else ()), _FAILED, _PADDED)
     yield from _points((*_SUB_OPERATIONS, " ".join(how)))
     yield from textwrap.wrap(
         f"Pending answers come every {settings.pending_s:g} s while something changes, and every {SIGN_OF_LIFE_S:g} s "

@@ -35,20 +35,30 @@ from pacslite.server.settings import ListenerSettings, PeerSettings
 from pacslite.services.destinations import Call, Callee
 from pacslite.services.negotiated import find_negotiation
 from pacslite.services.query import QueryService
+from pacslite.services.read_ahead import Converter
 from pacslite.services.retrieve import GetService, MoveService, Retrieval, RetrieveLimits, retrieve_negotiation
 from pacslite.services.storage import StorableClasses, StorageService
 from pacslite.services.sub_operations import Manner
 from pacslite.services.verification import VerificationService
+from pacslite.transcode.syntaxes import NATIVE
+from pacslite.transcode.transcoder import Transcoder
 
 _FOR_IDENTIFIERS = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_BIG_ENDIAN)
 """For what is no object."""
 
+_AS_GOOD_AS_NO_LIMIT = 1 << 40
+
 
 def service_registry(
-    config: Config, archive: Archive, *, callees: Mapping[str, Callee] | None = None, observe: Observe = ignore
+    config: Config,
+    archive: Archive,
+    *,
+    callees: Mapping[str, Callee] | None = None,
+    converter: Converter | None = None,
+    observe: Observe = ignore,
 ) -> ServiceRegistry:
     """Everything this server serves. ``callees`` are looked at anew for each C-MOVE."""
-    retrieval = _retrieval(config, archive, observe)
+    retrieval = _retrieval(config, archive, converter, observe)
     settings = config.negotiation
     storable = StorableClasses(
         unknown=settings.accept_unknown_sop_classes,
@@ -73,7 +83,8 @@ def service_registry(
                 permission=Permission.STORE,
                 operations={CommandField.C_STORE_RQ: StorageService(archive)},
                 sends_to=Permission.RETRIEVE,
-                produces=(EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN),
+                # Not those that only images can be compressed to: what is sent on one context may be anything.
+                produces=NATIVE if config.retrieve.convert else (),
             ),
             _querying(config, archive, observe),
             _retrieving(
@@ -124,11 +135,21 @@ def _retrieving(
     )
 
 
-def _retrieval(config: Config, archive: Archive, observe: Observe) -> Retrieval:
+def transcoder(config: Config) -> Transcoder | None:
+    """[retrieve] convert, as the transcoder takes it; None if nothing is to be converted."""
+    settings = config.retrieve
+    if not settings.convert:
+        return None
+    return Transcoder(
+        processes=settings.convert_processes, max_bytes=settings.max_convert_bytes or _AS_GOOD_AS_NO_LIMIT
+    )
+
+
+def _retrieval(config: Config, archive: Archive, converter: Converter | None, observe: Observe) -> Retrieval:
     settings = config.retrieve
     return Retrieval(
         archive,
-        manner=Manner(answer_s=settings.answer_s, read_ahead_bytes=settings.read_ahead_bytes),
+        manner=Manner(converter=converter, answer_s=settings.answer_s, read_ahead_bytes=settings.read_ahead_bytes),
         limits=RetrieveLimits(max_identifier_bytes=config.query.max_identifier_bytes, pending_s=settings.pending_s),
         observe=observe,
     )

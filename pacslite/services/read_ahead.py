@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -294,7 +295,7 @@ class ReadAhead:
             route = self._route((stored.sop_class_uid, stored.transfer_syntax_uid))
             if isinstance(route, NoSuitableContext):
                 batch.append(Ready(operation, None, converted=False, outcome=route))
-            elif route.converted or stored.size > WHOLE_BYTES:
+            elif route.converted or stored.size > WHOLE_BYTES or _needs_padding(stored):
                 batch.append(self._begin_alone(operation, route))
                 break
             elif size > SLAB_BYTES:
@@ -319,6 +320,8 @@ class ReadAhead:
             reserved = ready_bytes
         else:
             pieces, ready_bytes = self._archive.pieces(stored, piece_bytes=WHOLE_BYTES), WHOLE_BYTES
+            if _needs_padding(stored):
+                pieces = _padded(pieces)
             reserved = 2 * WHOLE_BYTES  # the next piece is being read while this one is sent
         self._reserved += reserved
         beginning = asyncio.create_task(_begun(pieces, ready_bytes))
@@ -357,6 +360,18 @@ class ReadAhead:
         self._reserved -= SLAB_BYTES
         if not slab.may_be_unsent:
             self._slabs.append(slab)
+
+
+def _needs_padding(stored: StoredObject) -> bool:
+    """Some writers leave out the NUL with which PS3.5 A.5 ends a deflated data set of odd length, and fragments of odd
+    length are refused (PS3.8 Annex E.2). What is odd otherwise has no padding that would mean nothing."""
+    return stored.size % 2 == 1 and transfer_syntax(stored.transfer_syntax_uid).deflated
+
+
+async def _padded(pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    async with aclosing(pieces):
+        async for piece in pieces:
+            yield piece + b"\0" * (len(piece) % 2)  # all but the last one are even
 
 
 async def _begun(pieces: AsyncGenerator[bytes, None], ready_bytes: int) -> bytes | Stream:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import sqlite3
+import zlib
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from kit.identifiers import EXPLICIT, identifier
+from kit.encode import EXPLICIT_LITTLE, Encoding
+from kit.identifiers import DEFLATED, EXPLICIT, identifier
 from kit.retrieving import (
     ALL_FAILED,
     CANCELLED,
@@ -111,6 +115,37 @@ async def test_large_objects_go_in_pieces_and_small_ones_whole(tmp_path: Path, s
         peer = taker()
         assert (await place.get(STUDY, peer)).final.status == SUCCESS
         assert [one.data_set for one in peer.sent] == [one.data_set() for one in (large, *small)]
+
+
+@pytest.mark.parametrize("size", [5000, WHOLE_BYTES + 100])
+async def test_a_deflated_object_of_odd_length_is_padded(tmp_path: Path, size: int) -> None:
+    """PS3.5 A.5: fragments have even length (UL-20), and DCMTK takes no others."""
+    stored = Deflated(study=STUDY.StudyInstanceUID, transfer_syntax=DEFLATED, pixels=nibbles(3 * size))
+    async with retrieving(tmp_path, [stored]) as place:
+        peer = Taker(contexts(DEFLATED))
+        assert (await place.get(STUDY, peer)).final.status == SUCCESS
+        (sent,) = peer.sent
+        assert len(stored.data_set()) % 2 == 1
+        assert sent.data_set == stored.data_set() + b"\0"
+
+
+def nibbles(size: int) -> bytes:
+    """What deflates to about half."""
+    return bytes(byte & 15 for byte in random.Random(1).randbytes(size // 2 * 2))
+
+
+class Deflated(Sample):
+    """Without padding, and of odd length because of what it holds."""
+
+    def data_set(self, encoding: Encoding = EXPLICIT_LITTLE) -> bytes:
+        for more in range(100):
+            pixels = self.pixels + b"\7\7" * more
+            packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+            plain = replace(Sample(), study=self.study, pixels=pixels).data_set(encoding)
+            packed = packer.compress(plain) + packer.flush()
+            if len(packed) % 2:
+                return packed
+        raise AssertionError("never of odd length")
 
 
 async def test_more_objects_than_fit_into_memory_are_sent_all_the_same(tmp_path: Path) -> None:

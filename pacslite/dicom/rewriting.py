@@ -134,6 +134,9 @@ class Writer:
         self._short = struct.Struct(">HH2sH" if self._encoding.big_endian else "<HH2sH").pack
         self._long = struct.Struct(">HH2sHI" if self._encoding.big_endian else "<HH2sHI").pack
         self._bare = struct.Struct(">HHI" if self._encoding.big_endian else "<HHI").pack
+        self._item = self._mark(ITEM, UNDEFINED_LENGTH)
+        self._item_end = self._mark(ITEM_END, 0)
+        self._sequence_end = self._mark(SEQUENCE_END, 0)
 
     # --- What the walker tells ---
 
@@ -177,14 +180,14 @@ class Writer:
 
     def begin_item(self, offset: int) -> None:
         self._places.append(_Place(Surroundings(self._places[-1].surroundings), self._rewrites.get(offset)))
-        self._mark(ITEM, UNDEFINED_LENGTH)
+        self._output.put(self._item)
 
     def end_item(self) -> None:
         self._insert(self._places.pop(), ITEM_END)
-        self._mark(ITEM_END, 0)
+        self._output.put(self._item_end)
 
     def end_sequence(self) -> None:
-        self._mark(SEQUENCE_END, 0)
+        self._output.put(self._sequence_end)
 
     def begin_fragments(self, head: Head) -> None:
         if self._is_replaced(head, self._places[-1]):
@@ -196,13 +199,13 @@ class Writer:
 
     def begin_fragment(self, length: int) -> None:
         self._padding = b"\0" * (length % 2)
-        self._mark(ITEM, length + len(self._padding))
+        self._output.put(self._mark(ITEM, length + len(self._padding)))
 
     def end_fragments(self) -> None:
         if self._output.is_closed:
             self._output.is_closed = False
         else:
-            self._mark(SEQUENCE_END, 0)
+            self._output.put(self._sequence_end)
 
     def finish(self) -> None:
         self._insert(self._places[0], ITEM_END)
@@ -276,8 +279,8 @@ class Writer:
             return self._short(tag >> 16, tag & 0xFFFF, vr.encode("latin-1"), length)
         return self._long(tag >> 16, tag & 0xFFFF, vr.encode("latin-1"), 0, length)
 
-    def _mark(self, tag: int, length: int) -> None:
-        self._output.put(self._bare(tag >> 16, tag & 0xFFFF, length))
+    def _mark(self, tag: int, length: int) -> bytes:
+        return self._bare(tag >> 16, tag & 0xFFFF, length)
 
 
 def _pad(vr: str) -> bytes:

@@ -60,6 +60,8 @@ class LogObserver:
             facts.AssociationEnded: self._ended,
             facts.OperationServed: self._served,
             facts.QueryServed: self._query_served,
+            facts.RetrievalServed: self._retrieval_served,
+            facts.SubOperationFailed: self._sub_operation_failed,
             facts.InstanceStored: self._stored,
         }
 
@@ -149,6 +151,27 @@ class LogObserver:
             f"all in {fact.seconds * 1000:.1f} ms"
         )
         self._log(level, fact, message)
+
+    def _retrieval_served(self, fact: facts.RetrievalServed) -> None:
+        level = logging.WARNING if fact.failed else logging.INFO
+        outcome = "" if fact.outcome == "complete" else f", {fact.outcome}"
+        warned = f", {fact.warning} with a warning" if fact.warning else ""
+        failed = f", {fact.failed} failed ({self._text(clean(fact.reason))})" if fact.failed else ""
+        converted = f", {fact.converted} of them converted" if fact.converted else ""
+        message = (
+            f"{_who(fact.peer)} {fact.command.removesuffix('-RQ')}, {fact.model}, {fact.level} level, to "
+            f"{clean(fact.destination)}: {fact.completed} of {_counted(fact.objects, 'object')} sent{converted}{warned}"
+            f"{failed}{outcome}, {_size(fact.bytes)} in {fact.seconds:.1f} s"
+        )
+        self._log(level, fact, message)
+
+    def _sub_operation_failed(self, fact: facts.SubOperationFailed) -> None:
+        """The retrieval's own line has the reasons of all; a line each is for what the archive is to blame for."""
+        level = logging.ERROR if fact.damaged else logging.DEBUG
+        why = self._text(clean(fact.reason))
+        what = f"{self._uid(fact.sop_instance)} not sent to {clean(fact.destination)}: {why}"
+        advice = "; see pacslite fsck" if fact.damaged else ""
+        self._log(level, fact, f"{_who(fact.peer)} {what}{advice}")
 
     # --- The archive -------------------------------------------------------------------------------------------------
 

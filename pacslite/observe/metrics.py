@@ -71,6 +71,21 @@ class Metrics:
             buckets=OPERATION_BUCKETS_S,
             registry=registry,
         )
+        self._sub_operations = Counter(
+            "pacslite_sub_operations",
+            "Objects that were to be sent in retrievals, by what became of them.",
+            ("command", "outcome"),
+            registry=registry,
+        )
+        self._retrieved_bytes = Counter(
+            "pacslite_retrieved_bytes",
+            "Bytes of the objects sent, as they are stored.",
+            ("command",),
+            registry=registry,
+        )
+        self._unreadable = Counter(
+            "pacslite_objects_unreadable", "Retrieved objects whose file could not be read.", registry=registry
+        )
         self._instances = Counter(
             "pacslite_instances_stored", "Objects taken in, by what became of them.", ("outcome",), registry=registry
         )
@@ -91,6 +106,8 @@ class Metrics:
             facts.AssociationEnded: self._association_ended,
             facts.OperationServed: self._operation_served,
             facts.QueryServed: self._query_served,
+            facts.RetrievalServed: self._retrieval_served,
+            facts.SubOperationFailed: self._sub_operation_failed,
             facts.InstanceStored: self._instance_stored,
         }
 
@@ -140,6 +157,16 @@ class Metrics:
         self._queries.labels(fact.level, fact.outcome).inc()
         self._query_answers.labels(fact.level).inc(fact.answers)
         self._query_first_seconds.labels(fact.level).observe(fact.first_s)
+
+    def _retrieval_served(self, fact: facts.RetrievalServed) -> None:
+        command = fact.command.removesuffix("-RQ")
+        for outcome, count in (("completed", fact.completed), ("warning", fact.warning), ("failed", fact.failed)):
+            self._sub_operations.labels(command, outcome).inc(count)
+        self._retrieved_bytes.labels(command).inc(fact.bytes)
+
+    def _sub_operation_failed(self, fact: facts.SubOperationFailed) -> None:
+        if fact.damaged:
+            self._unreadable.inc()
 
     def _instance_stored(self, fact: facts.InstanceStored) -> None:
         counter = self._by_outcome.get(fact.outcome)

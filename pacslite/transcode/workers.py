@@ -60,30 +60,44 @@ class Workers:
             self._turn.release()
 
     async def _run(self, request: Mapping[str, Any], descriptors: tuple[int, int]) -> None:
-        worker = self._idle.pop() if self._idle else await self._start()
+        worker = await self._take_idle() or self._start()
         try:
             async with asyncio.timeout(self._max_seconds):
                 answer = await worker.ask(request, descriptors)
         except BaseException as error:
-            await asyncio.shield(self._end(worker, kill=True))
+            await asyncio.shield(self._end(worker))
             if isinstance(error, TimeoutError):
                 raise CannotConvert(f"it takes longer than {self._max_seconds:g} s") from error
             if isinstance(error, (EOFError, OSError)):
                 raise CannotConvert(f"its conversion ended unexpectedly: {worker.how_it_ended}") from error
             raise
         self._idle.append(worker)
-        self._retire_later()
+        if not self._closed:
+            self._retire_later()
         if "problem" in answer:
             raise CannotConvert(answer["problem"])
 
     async def aclose(self) -> None:
-        """End all workers, whatever they are doing."""
+        """End all workers, whatever they are doing: conversions under way fail."""
         self._closed = True
         if self._retirement is not None:
             self._retirement.cancel()
-        await asyncio.gather(*(self._end(worker, kill=True) for worker in tuple(self._all)), *self._ending)
+        for worker in self._all:
+            worker.kill()
+        while self._all:
+            self._retire()
+            await asyncio.gather(*(asyncio.to_thread(worker.wait) for worker in tuple(self._all)), *self._ending)
+            await asyncio.sleep(0)  # whoever waited for a worker learns that it is gone
 
-    async def _start(self) -> _Worker:
+    async def _take_idle(self) -> _Worker | None:
+        while self._idle:
+            worker = self._idle.pop()
+            if worker.is_alive:
+                return worker
+            await self._end(worker)
+        return None
+
+    def _start(self) -> _Worker:
         if self._closed:
             raise CannotConvert("the server is stopping")
         try:
@@ -93,10 +107,10 @@ class Workers:
         self._all.add(worker)
         return worker
 
-    async def _end(self, worker: _Worker, *, kill: bool) -> None:
-        if kill:
-            worker.kill()
+    async def _end(self, worker: _Worker) -> None:
+        worker.kill()
         await asyncio.to_thread(worker.wait)
+        worker.close()
         self._all.discard(worker)
 
     def _retire_later(self) -> None:
@@ -106,7 +120,7 @@ class Workers:
 
     def _retire(self) -> None:
         while self._idle:
-            task = asyncio.create_task(self._end(self._idle.pop(), kill=True))
+            task = asyncio.create_task(self._end(self._idle.pop()))
             self._ending.add(task)
             task.add_done_callback(self._ending.discard)
 
@@ -157,6 +171,13 @@ class _Worker:
     def kill(self) -> None:
         self._process.kill()
 
+    @property
+    def is_alive(self) -> bool:
+        return self._process.poll() is None
+
     def wait(self) -> None:
         self._process.wait()
+
+    def close(self) -> None:
+        """When nobody waits for an answer any more."""
         self._socket.close()

@@ -478,10 +478,10 @@ async def test_a_process_that_dies_fails_one_conversion(transcoder: Transcoder, 
     assert await with_idle_worker(transcoder, source) != process
 
 
-async def test_a_process_that_died_while_idle_fails_at_most_one(transcoder: Transcoder, source: Stored) -> None:
+async def test_a_process_that_dies_while_idle_fails_nothing(transcoder: Transcoder, source: Stored) -> None:
     process = await with_idle_worker(transcoder, source)
     os.kill(process, signal.SIGKILL)
-    await refusal(transcoder, source, EXPLICIT)
+    await asyncio.to_thread(eventually, lambda: not is_alive(process), "the worker has ended")
     assert await with_idle_worker(transcoder, source) != process
 
 
@@ -517,6 +517,23 @@ async def test_as_many_wait_as_may(source: Stored) -> None:
         assert str(refused.exception()) == "1 other conversions are waiting already"
         os.kill(process, signal.SIGCONT)
         assert len(await asyncio.gather(*(task for task in tasks if task is not refused))) == 2
+
+
+async def test_closing_fails_what_is_being_converted(source: Stored) -> None:
+    async with Transcoder(processes=1, max_bytes=1 << 20) as transcoder:
+        process = await with_idle_worker(transcoder, source)
+        os.kill(process, signal.SIGSTOP)
+        conversions = [asyncio.create_task(refusal(transcoder, source, EXPLICIT)) for _ in range(3)]
+        stream = asyncio.create_task(
+            converted(transcoder, stored(source.path.parent, b"", EXPLICIT, name="b"), EXPLICIT)
+        )
+        assert await stream == b"", "the event loop goes on"
+    assert transcoder.process_ids == ()
+    assert not is_alive(process)
+    assert set(await asyncio.gather(*conversions)) <= {
+        "its conversion ended unexpectedly: signal 9",
+        "the server is stopping",
+    }
 
 
 async def test_a_process_inherits_no_sockets(transcoder: Transcoder, source: Stored) -> None:

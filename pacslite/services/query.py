@@ -9,6 +9,7 @@ The sender of the answers sees to it that C-CANCELs are read meanwhile (``net/se
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -26,7 +27,7 @@ from pacslite.dicom.transfer_syntax import transfer_syntax
 from pacslite.dimse.command import Tag
 from pacslite.dimse.service import Cancellation, Request, Response
 from pacslite.dimse.status import CANCEL, PENDING, PENDING_WITH_WARNING, SUCCESS
-from pacslite.errors import BadDataSetError, CannotUnderstand, MistypedArgument, OutOfResources
+from pacslite.errors import BadDataSetError, MistypedArgument, OutOfResources, UnableToProcess
 from pacslite.facts import Observe, Peer, QueryServed
 from pacslite.services.identifier import Question, question
 from pacslite.services.interruption import Interrupted, Interruptible
@@ -35,6 +36,10 @@ from pacslite.services.time_zone import AnswersInZone
 
 MOST_REMEMBERED = 100
 """Attributes of answers whose encoder is kept."""
+
+
+HELD_BACK = 1000
+"""Answers that wait until it is known whether there are more than there may be; without a limit none does."""
 
 
 class QueryService:
@@ -58,9 +63,7 @@ class QueryService:
         try:
             async with aclosing(self._find(asked.query)) as batches:
                 while rows := await _next(batches, cancellation):
-                    account.found(len(rows))
-                    if 0 < self._max_answers < account.matches:
-                        raise OutOfResources(f"more than {self._max_answers} matches; ask for less")
+                    account.found()
                     for row in rows:
                         if cancellation.requested:
                             raise Interrupted
@@ -71,6 +74,8 @@ class QueryService:
         except Interrupted:
             account.outcome = "cancelled"
             final = CANCEL
+        except sqlite3.Error as error:
+            raise UnableToProcess(f"the index cannot be read: {error}") from error
         except (GeneratorExit, asyncio.CancelledError):
             account.outcome = "broken off"
             raise
@@ -78,20 +83,19 @@ class QueryService:
             self._observe(account.closed())
         yield Response(status=final)
 
-    async def _find(self, query: Query) -> AsyncGenerator[Sequence[Row], None]:
-        """The archive's rows, in the requester's time zone where that counts; no patient has a zone."""
+    def _find(self, query: Query) -> AsyncGenerator[Sequence[Row], None]:
+        """The archive's rows, in the requester's time zone where that counts (no patient has one), and no more than
+        there may be."""
         if query.utc_offset_minutes is None or query.level is Level.PATIENT:
-            in_zone, asked = None, query
+            batches = self._archive.find(query)
         else:
             in_zone = AnswersInZone(
                 query.wanted,
                 wanted_minutes=query.utc_offset_minutes,
                 usual_minutes=self._archive.settings.utc_offset_minutes,
             )
-            asked = replace(query, wanted=in_zone.wanted)
-        async with aclosing(self._archive.find(asked)) as batches:
-            async for rows in batches:
-                yield rows if in_zone is None else [in_zone(row) for row in rows]
+            batches = _moved(self._archive.find(replace(query, wanted=in_zone.wanted)), in_zone)
+        return _limited(batches, self._max_answers) if self._max_answers else batches
 
     async def _understand(self, request: Request, model: Model) -> tuple[Question, AnswerEncoder]:
         """What is asked, and what encodes the answers to it in the requester's transfer syntax and character set."""
@@ -102,11 +106,39 @@ class QueryService:
         try:
             identifier = decode_data_set(data, syntax)
         except BadDataSetError as error:
-            raise CannotUnderstand(f"identifier: {error}") from error
+            raise UnableToProcess(f"identifier: {error}", offending=(error.tag,) if error.tag else ()) from error
         asked = question(identifier.elements, model, Agreed.by(request.context.extended), ae_title=self._ae_title)
         encoder_of = _encoder if _is_usual(asked.query.wanted) else _encoder.__wrapped__
         fixed = tuple(asked.fixed.items())
         return asked, encoder_of(asked.query.wanted, syntax.uid, identifier.character_sets, fixed)
+
+
+async def _moved(
+    batches: AsyncGenerator[Sequence[Row], None], in_zone: AnswersInZone
+) -> AsyncGenerator[Sequence[Row], None]:
+    async with aclosing(batches):
+        async for rows in batches:
+            yield [in_zone(row) for row in rows]
+
+
+async def _limited(batches: AsyncGenerator[Sequence[Row], None], most: int) -> AsyncGenerator[Sequence[Row], None]:
+    """At most ``most`` rows; raises :class:`OutOfResources` where there are more, before the first if that is soon."""
+    held: list[Row] | None = []
+    found = 0
+    async with aclosing(batches):
+        async for rows in batches:
+            found += len(rows)
+            if found > most:
+                raise OutOfResources(f"more than {most} matches; ask for less")
+            if held is None:
+                yield rows
+                continue
+            held += rows
+            if found >= HELD_BACK:
+                yield held
+                held = None
+    if held:
+        yield held
 
 
 @lru_cache(maxsize=128)
@@ -131,10 +163,9 @@ async def _next(batches: AsyncGenerator[Sequence[Row], None], cancellation: Canc
 class _Account:
     """What became of one query, for whoever observes."""
 
-    __slots__ = ("_asked", "_first_s", "_model", "_peer", "_started", "answers", "matches", "outcome")
+    __slots__ = ("_asked", "_first_s", "_model", "_peer", "_started", "answers", "outcome")
 
     def __init__(self, peer: Peer, model: Model, asked: Question) -> None:
-        self.matches = 0
         self.answers = 0
         self.outcome = "failed"
         self._peer = peer
@@ -143,8 +174,7 @@ class _Account:
         self._started = time.perf_counter()
         self._first_s: float | None = None
 
-    def found(self, rows: int) -> None:
-        self.matches += rows
+    def found(self) -> None:
         if self._first_s is None:
             self._first_s = time.perf_counter() - self._started
 

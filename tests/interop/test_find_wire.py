@@ -9,6 +9,7 @@ import pytest
 
 from kit.encode import EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from kit.finding import (
+    CANCELLED,
     PATIENT_ROOT,
     PATIENT_STUDY_ONLY,
     PENDING,
@@ -19,8 +20,9 @@ from kit.finding import (
 )
 from kit.hospital import EVERY_STUDY, files
 from kit.identifiers import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT, encoded, identifier
-from kit.message import Packing
+from kit.message import Packing, c_cancel_rq, pack_message
 from kit.peers import storescu
+from kit.population import fill, studies
 from kit.rawpeer import RawPeer, contexts_for
 from kit.server import RunningServer
 from pacslite.dimse.command import CommandSet, Tag
@@ -82,15 +84,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
             "PatientID: several values",
             id="qf_12, a list in LO",
         ),
-        pytest.param(LEVEL + b"\x10\x00\x20", 0xC000, None, "identifier: ", id="qf_01, cut off in a head"),
+        pytest.param(LEVEL + b"\x10\x00\x20", 0xC001, None, "identifier: ", id="qf_01, cut off in a head"),
         pytest.param(
             LEVEL + EXPLICIT_LITTLE.element(0x00100020, "LO", "P1", length=2000),
-            0xC000,
+            0xC001,
             None,
             "identifier: ",
             id="qf_01, cut off in a value",
         ),
-        pytest.param(b"\xff" * 4000, 0xC000, None, "identifier: ", id="qf_01, nonsense"),
+        pytest.param(b"\xff" * 4000, 0xC001, None, "identifier: ", id="qf_01, nonsense"),
     ],
 )
 def test_a_refusal_has_status_element_and_words(
@@ -209,6 +211,32 @@ def test_qf_02_responses_repeat_the_sop_class_and_only_pending_ones_have_identif
         assert command.responds_to == 77
         assert command.sop_class == PATIENT_ROOT
         assert command.sop_instance == ""
+
+
+def test_qf_24_a_cancel_that_comes_with_the_request_is_honoured_within_fifty_answers(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """One write holds both, so the server knows of the C-CANCEL as soon as it looks; thousands would match."""
+    data = tmp_path_factory.mktemp("crowded") / "data"
+    fill(data, studies(3000))
+    with RunningServer(data) as crowded, finding(crowded.port) as peer:
+        for message_id in range(1, 21):
+            request = pack_message(1, c_find_rq(STUDY_ROOT, message_id), encoded(ALL_STUDIES))
+            peer.peer.send(*request, *pack_message(1, c_cancel_rq(message_id), None))
+            answered = peer.rest()
+            assert (answered.final.status, answered.final.responds_to) == (CANCELLED, message_id)
+            assert len(answered.raw) <= 50
+        assert len(peer.find(ALL_STUDIES, message_id=99).raw) == 3000
+
+
+def test_qf_01_a_limit_by_setting_is_a_failure_with_a_reason(tmp_path_factory: pytest.TempPathFactory) -> None:
+    data = tmp_path_factory.mktemp("limited") / "data"
+    fill(data, studies(20))
+    with RunningServer(data, settings={"query.max_answers": 19}) as limited, finding(limited.port) as peer:
+        refused = peer.find(ALL_STUDIES)
+        assert (refused.final.status, refused.raw) == (0xA700, [])
+        assert refused.final.text(Tag.ERROR_COMMENT) == "more than 19 matches; ask for less"
+        assert len(peer.find(identifier("STUDY", StudyInstanceUID="", PatientID="M1*"), message_id=2).raw) == 11
 
 
 def test_dm_06_a_cancel_after_the_end_and_one_of_nothing_are_ignored(server: RunningServer) -> None:

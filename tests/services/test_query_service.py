@@ -15,7 +15,7 @@ from kit.finding import PATIENT_ROOT, PATIENT_STUDY_ONLY, STUDY_ROOT
 from kit.hospital import DATE, EVERY_STUDY, EVERYTHING_STORED, JANE_OLD, TIME, ZONE
 from kit.identifiers import SYNTAXES, identifier
 from pacslite.dimse.status import PENDING, PENDING_WITH_WARNING, SUCCESS
-from pacslite.errors import CannotUnderstand, InvalidKey, MistypedArgument
+from pacslite.errors import InvalidKey, MistypedArgument, UnableToProcess
 from pacslite.facts import QueryServed
 
 
@@ -129,9 +129,9 @@ async def test_qf_06_a_refusal_names_the_element_and_what_to_do(ask: Asking) -> 
     assert not [fact for fact in ask.facts if isinstance(fact, QueryServed)]
 
 
-async def test_qf_01_an_identifier_that_cannot_be_read_is_c000_with_the_reason(ask: Asking) -> None:
+async def test_qf_01_an_identifier_that_cannot_be_read_is_cxxx_with_the_reason(ask: Asking) -> None:
     for broken in (b"\xff" * 100, b"\x08\x00\x52\x00CS\xff\xffSTUDY "):
-        with pytest.raises(CannotUnderstand, match="identifier: ") as caught:
+        with pytest.raises(UnableToProcess, match="identifier: ") as caught:
             await ask(broken)
         assert caught.value.status & 0xF000 == 0xC000
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+import sqlite3
+import threading
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import cast
@@ -15,10 +17,13 @@ from kit.hospital import EVERYTHING_STORED
 from kit.identifiers import identifier
 from kit.population import fill, studies
 from pacslite.archive.archive import Archive
+from pacslite.archive.index import conditions
 from pacslite.archive.query import Query, Row
+from pacslite.dicom.elements import Value
+from pacslite.dicom.matching import Key
 from pacslite.dimse.service import Response
 from pacslite.dimse.status import CANCEL, PENDING, SUCCESS
-from pacslite.errors import OutOfResources
+from pacslite.errors import OutOfResources, UnableToProcess
 from pacslite.facts import Fact, QueryServed
 from pacslite.net.cancellation import Cancellation
 from pacslite.services.query import QueryService
@@ -30,8 +35,9 @@ ALL_STUDIES = identifier("STUDY", StudyInstanceUID=None)
 class Scripted:
     """An archive that gives one batch, and the next when it is told to."""
 
-    def __init__(self, *batches: Sequence[Row]) -> None:
+    def __init__(self, *batches: Sequence[Row], error: Exception | None = None) -> None:
         self.batches = list(batches)
+        self.error = error
         self.searching = asyncio.Event()
         self.go_on = asyncio.Event()
         self.closed = False
@@ -40,6 +46,8 @@ class Scripted:
         try:
             for batch in self.batches:
                 yield batch
+            if self.error is not None:
+                raise self.error
             self.searching.set()
             await self.go_on.wait()
             yield [("9.9",)]
@@ -135,12 +143,64 @@ async def test_qf_01_a_limit_is_told_as_soon_as_it_is_known(crowded: Path) -> No
         assert answers < MANY
 
 
+async def test_qf_01_answers_do_not_wait_for_ever_to_see_whether_there_are_too_many() -> None:
+    batch = [(f"1.{number}",) for number in range(600)]
+    archive, facts = Scripted(batch, batch, batch), list[Fact]()
+    async with aclosing(archive.service(facts, max_answers=1500).serve(request(ALL_STUDIES))) as responses:
+        for _ in range(1200):
+            assert (await anext(responses)).status == PENDING
+        with pytest.raises(OutOfResources, match="more than 1500 matches"):
+            await anext(responses)
+    assert archive.closed
+    assert outcome(facts) == ("failed", 1200)
+
+
 async def test_an_identifier_beyond_the_limit_is_a700(tmp_path: Path) -> None:
     async with asking(tmp_path / "data", max_identifier_bytes=100) as ask:
         with pytest.raises(OutOfResources, match="longer than 100 bytes") as caught:
             await ask(identifier("STUDY", StudyInstanceUID=None, PatientName="x" * 90))
         assert caught.value.status == 0xA700
         assert (await ask(ALL_STUDIES)).final.status == SUCCESS
+
+
+async def test_an_index_that_cannot_be_read_is_cxxx_with_the_reason() -> None:
+    archive, facts = Scripted([("1.1",)], error=sqlite3.DatabaseError("malformed")), list[Fact]()
+    async with aclosing(archive.service(facts).serve(request(ALL_STUDIES))) as responses:
+        assert (await anext(responses)).status == PENDING
+        with pytest.raises(UnableToProcess, match="the index cannot be read: malformed") as caught:
+            await anext(responses)
+    assert caught.value.status & 0xF000 == 0xC000
+    assert outcome(facts) == ("failed", 1)
+
+
+async def test_qf_24_a_real_search_that_finds_nothing_is_broken_off(
+    crowded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The search is held at its first row until the C-CANCEL is there; then it does not look at all the others."""
+    looked_at: list[Value] = []
+    begun, go_on = threading.Event(), threading.Event()
+
+    def matcher(key: Key) -> Callable[[Value], bool]:
+        def no_match(value: Value) -> bool:
+            looked_at.append(value)
+            begun.set()
+            return not go_on.wait(30)
+
+        return no_match
+
+    monkeypatch.setattr(conditions, "value_matcher", matcher)
+    cancellation = Cancellation()
+    async with asking(crowded) as ask:
+        many_stars = identifier("STUDY", AccessionNumber="*A*?*?*?*")
+        asked = asyncio.create_task(ask(many_stars, cancellation=cancellation))
+        assert await asyncio.to_thread(begun.wait, 30)
+        cancellation.request()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        go_on.set()
+        assert ((await asked).pending, (await asked).final.status) == ([], CANCEL)
+        assert outcome(ask.facts) == ("cancelled", 0)
+    assert len(looked_at) < MANY // 2
 
 
 async def test_a_list_that_nobody_wants_any_more_is_closed_and_told() -> None:

@@ -13,7 +13,7 @@ _BATCH = 1000
 
 @dataclass(frozen=True, slots=True)
 class _Level:
-    """A table whose counters are sums over the table below."""
+    """A table whose counters, and what is gathered like them, follow from the table below."""
 
     table: str
     below: str
@@ -21,7 +21,7 @@ class _Level:
     sums: tuple[tuple[str, str], ...]
 
     def select(self) -> str:
-        sums = ", ".join(f"coalesce({what}, 0)" for _, what in self.sums)
+        sums = ", ".join(what for _, what in self.sums)
         told = ", ".join(f"t.{counter}" for counter, _ in self.sums)
         return (
             f"SELECT t.id, {told}, {sums} FROM {self.table} t LEFT JOIN {self.below} b ON b.{self.link} = t.id"
@@ -32,13 +32,27 @@ class _Level:
         return f"UPDATE {self.table} SET {', '.join(f'{counter} = ?' for counter, _ in self.sums)} WHERE id = ?"
 
 
+_SOP_CLASSES = r"""(
+    SELECT coalesce(group_concat(uid, '\'), '')
+    FROM (SELECT DISTINCT sop_class_uid AS uid FROM instances WHERE series = t.id AND sop_class_uid <> '' ORDER BY 1)
+)"""
+
 _LEVELS = (
-    _Level("series", "instances", "series", (("instances", "count(b.id)"), ("bytes", "sum(b.size)"))),
+    _Level(
+        "series",
+        "instances",
+        "series",
+        (("instances", "count(b.id)"), ("bytes", "coalesce(sum(b.size), 0)"), ("sop_classes", _SOP_CLASSES)),
+    ),
     _Level(
         "studies",
         "series",
         "study",
-        (("series", "count(b.id)"), ("instances", "sum(b.instances)"), ("bytes", "sum(b.bytes)")),
+        (
+            ("series", "count(b.id)"),
+            ("instances", "coalesce(sum(b.instances), 0)"),
+            ("bytes", "coalesce(sum(b.bytes), 0)"),
+        ),
     ),
     _Level(
         "patients",
@@ -46,9 +60,9 @@ _LEVELS = (
         "patient",
         (
             ("studies", "count(b.id)"),
-            ("series", "sum(b.series)"),
-            ("instances", "sum(b.instances)"),
-            ("bytes", "sum(b.bytes)"),
+            ("series", "coalesce(sum(b.series), 0)"),
+            ("instances", "coalesce(sum(b.instances), 0)"),
+            ("bytes", "coalesce(sum(b.bytes), 0)"),
         ),
     ),
 )
@@ -84,7 +98,7 @@ def _part(connection: sqlite3.Connection, level: _Level, start: int, *, repair: 
 
 def _wrong(
     connection: sqlite3.Connection, level: _Level, start: int
-) -> list[tuple[int, tuple[int, ...], tuple[int, ...]]]:
+) -> list[tuple[int, tuple[int | str, ...], tuple[int | str, ...]]]:
     count = len(level.sums)
     rows = connection.execute(level.select(), (start, start + _BATCH)).fetchall()
     parts = [(row[0], tuple(row[1 : 1 + count]), tuple(row[1 + count :])) for row in rows]

@@ -156,15 +156,26 @@ async def test_objects_kept_aside_are_compared_too(quick_path: Path) -> None:
         assert await found(archive) == []
 
 
+SOP_CLASSES = "SELECT id, sop_classes FROM series ORDER BY id"
+MISPLACED_SOP_CLASSES = """
+    SELECT id FROM series
+    WHERE NOT EXISTS (SELECT 1 FROM instances WHERE series = series.id AND sop_class_uid = sop_classes)
+"""
+
+
 async def test_wrong_counters_and_empty_rows_are_corrected(quick_path: Path) -> None:
     async with Archive.open(settings_for(quick_path), observe=ignore) as archive:
         await populate(archive)
         tamper(quick_path, "UPDATE series SET instances = 77")
         tamper(quick_path, "UPDATE studies SET bytes = bytes + 1, series = 0")
+        tamper(quick_path, "UPDATE series SET sop_classes = '1.2.3' WHERE id = 1")
         tamper(quick_path, "INSERT INTO patients (patient_id) VALUES ('nobody')")
+        classes = rows(quick_path, SOP_CLASSES)
         assert {finding.problem for finding in await found(archive)} == {Problem.MISCOUNTED}
         await found(archive, repair=True)
         assert_counters_exact(quick_path)
+        assert rows(quick_path, SOP_CLASSES) != classes
+        assert rows(quick_path, MISPLACED_SOP_CLASSES) == []
         await put(archive, ONE)
         assert_counters_exact(quick_path)
 
@@ -179,6 +190,9 @@ async def test_a_rebuilt_index_says_the_same(quick_path: Path) -> None:
         assert rows(quick_path, KEPT) == before
         assert rows(quick_path, KEPT_ASIDE) == aside
         assert await found(archive, digest=True) == []
+        tamper(quick_path, "INSERT INTO patient_names(patient_names) VALUES ('integrity-check')")
+        (count,) = rows(quick_path, "SELECT count(*) FROM patient_names WHERE patient_names MATCH '\"doe\"'")[0]
+        assert count == rows(quick_path, "SELECT count(*) FROM patients")[0][0]
         assert (await put(archive, ONE.but(instance="1.2.0.0", study="1.2.0", series="1.2.0.9", number=0))).outcome is (
             Outcome.IDENTICAL
         )

@@ -13,10 +13,13 @@ from pathlib import Path
 import pytest
 
 from kit.indexed import Indexed, Texts, entry_of, indexed, keys_of
+from kit.samples import Sample, put, settings_for
+from pacslite.archive.archive import Archive
 from pacslite.archive.index.search import Pace
 from pacslite.archive.query import Query, Row, Wanted
 from pacslite.dicom import tags
 from pacslite.dicom.levels import Level
+from pacslite.facts import ignore
 
 COUNT = 3000
 LONGER_THAN_A_TEST = 3600.0
@@ -207,3 +210,17 @@ async def test_a_broken_index_is_told_and_does_not_stop_the_next_query(filled: P
             await rest(index.finder.find(ALL))
         index.writer.connection.execute("ALTER TABLE gone RENAME TO studies")
         assert len(await rest(index.finder.find(ALL))) == COUNT
+
+
+async def test_queries_delay_nothing_but_queries(quick_path: Path) -> None:
+    """With every connection for queries taken, objects are looked up and listed as before."""
+    async with Archive.open(settings_for(quick_path, queries=1), observe=ignore) as archive:
+        for number in range(40):
+            await put(archive, Sample(instance=f"1.{number}", study=f"2.{number}", series=f"2.{number}.1"))
+        async with aclosing(archive.find(ALL)) as batches:
+            await anext(batches)
+            waiting = asyncio.ensure_future(rest(archive.find(ALL)))
+            stored = await asyncio.wait_for(archive.read("1.7"), 20)
+            assert stored is not None
+            assert len([study async for study in archive.list.studies()]) == 40
+        assert len(await asyncio.wait_for(waiting, 20)) == 40

@@ -456,7 +456,10 @@ def _column_of(condition: Condition) -> Column:
 
 
 def _trigrams(patterns: list[str]) -> str:
-    """An expression for the index of trigrams: of what the patterns hold for certain, a few; empty if that is short."""
-    pieces = [piece for pattern in patterns for piece in pattern.replace("?", "*").split("*")]
+    """An expression for the index of trigrams: of what the patterns hold for certain, a few; empty if that is short.
+
+    Delimiters at the end of a piece may be ones that are not written.
+    """
+    pieces = [piece.rstrip("^") for pattern in patterns for piece in pattern.replace("?", "*").split("*")]
     grams = list(dict.fromkeys(piece[at : at + 3] for piece in pieces for at in range(len(piece) - 2)))
     return " AND ".join('"' + gram.replace('"', '""') + '"' for gram in grams[:_TRIGRAMS])

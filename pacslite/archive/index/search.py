@@ -111,7 +111,8 @@ class _Lent:
         rows = await self._connection.run(lambda lent: self._cursor.step(lent, count))
         self._count = min(count * self._pace.growth, self._pace.most_rows)
         if self._cursor.ended:
-            self.close()
+            self._closed = True
+            self._reader.give_back(self._connection)
         elif self._loop.time() >= self._until:
             self._drain()
         else:
@@ -168,6 +169,7 @@ class _Cursor:
                 break
         else:
             self.ended = True
+            self.close()
         return _rows(connection, self._page, ids) if ids else []
 
     def drain(self, _: sqlite3.Connection) -> None:

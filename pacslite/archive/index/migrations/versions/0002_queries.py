@@ -36,7 +36,10 @@ _STATEMENTS = (
     r"""
     UPDATE series SET sop_classes = (
         SELECT coalesce(group_concat(sop_class_uid, '\'), '')
-        FROM (SELECT DISTINCT sop_class_uid FROM instances WHERE instances.series = series.id ORDER BY sop_class_uid)
+        FROM (
+            SELECT DISTINCT sop_class_uid FROM instances
+            WHERE instances.series = series.id AND sop_class_uid <> '' ORDER BY sop_class_uid
+        )
     )
     """,
     """

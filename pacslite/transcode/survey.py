@@ -48,6 +48,7 @@ _NUMBERS: Final = frozenset(
 )
 _WANTED: Final = _NUMBERS | {PHOTOMETRIC_INTERPRETATION, NUMBER_OF_FRAMES, *OFFSET_TABLES}
 _MAX_TABLE_BYTES: Final = 1 << 24
+_MAX_IMAGES: Final = 1000  # icons; each takes memory here
 _CHUNK_BYTES: Final = 1 << 16
 
 
@@ -90,7 +91,10 @@ class Image:
         samples = self.number(SAMPLES_PER_PIXEL) or 1
         if bits % 8:
             raise CannotConvert(f"its samples have {bits} bits allocated")
-        return self.required(ROWS, "Rows") * self.required(COLUMNS, "Columns") * samples * bits // 8
+        size = self.required(ROWS, "Rows") * self.required(COLUMNS, "Columns") * samples * bits // 8
+        if not size:
+            raise CannotConvert("its image has no pixels")
+        return size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,6 +212,8 @@ class _Surveyor:
     def end_item(self) -> None:
         place = self._places.pop()
         if place.pixels is not None:
+            if len(self._images) >= _MAX_IMAGES:
+                raise CannotConvert(f"it has more than {_MAX_IMAGES} images in sequences")
             offset, length = place.pixels
             self._images[place.start] = Image(
                 attributes=place.attributes, big_endian=place.big_endian, offset=offset, length=length

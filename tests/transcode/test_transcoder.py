@@ -396,6 +396,13 @@ RLE_PIXELS = LITTLE.encapsulated(rle(FRAME))
         (image(rows=17, pixels=RLE_PIXELS), RLE_LOSSLESS, EXPLICIT, "cannot be decoded"),
         (image(bits=12, pixels=RLE_PIXELS), RLE_LOSSLESS, EXPLICIT, "12 bits allocated"),
         (RLE_PIXELS, RLE_LOSSLESS, EXPLICIT, "no Bits Allocated"),
+        (image(rows=0, frames=10**12, pixels=RLE_PIXELS), RLE_LOSSLESS, EXPLICIT, "no pixels"),
+        (
+            LITTLE.sequence(0x00880200, *[LITTLE.element(PIXELS, "OB", b"")] * 1001),
+            EXPLICIT,
+            IMPLICIT,
+            "more than 1000 images",
+        ),
         (image(rows=17, pixels=NATIVE_PIXELS), EXPLICIT, RLE_LOSSLESS, "512 bytes, not 1 frames of 544"),
         (image(bits=1, pixels=NATIVE_PIXELS), EXPLICIT, RLE_LOSSLESS, "1 bits allocated"),
         (

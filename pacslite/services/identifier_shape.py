@@ -18,6 +18,8 @@ from pacslite.dicom.vrs import vr_of
 _MOST_ATTRIBUTES: Final = 100
 """Of a remembered shape: nobody shall fill the memory with what is asked once."""
 
+_CHOICE: Final = frozenset({"SS", "US"})
+
 _NOBODYS: Final = frozenset(
     {
         0x00080053,  # Query/Retrieve View
@@ -64,9 +66,9 @@ def is_of_request(tag: int) -> bool:
 
 
 def vr_for(tag: int, given: str) -> str:
-    """The VR PS3.6 gives to the attribute, whatever the requester wrote; a private one's own."""
+    """The VR PS3.6 gives to the attribute, whatever the requester wrote; its own where there is none, or a choice."""
     known = vr_of(tag)
-    return given if known == "UN" else known
+    return given if known == "UN" or {known, given} <= _CHOICE else known
 
 
 @lru_cache(maxsize=256)

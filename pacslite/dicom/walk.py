@@ -14,7 +14,7 @@ other are an error: whoever copies a data set must not guess what was meant.
 from __future__ import annotations
 
 from enum import Enum
-from typing import Final, Protocol
+from typing import Final
 
 from pacslite.dicom.dictionary import known_vr
 from pacslite.dicom.element import (
@@ -35,39 +35,13 @@ from pacslite.dicom.heads import Head, MalformedDataSet, read_head
 from pacslite.dicom.places import NO_END
 from pacslite.dicom.tags import PIXEL_DATA
 from pacslite.dicom.transfer_syntax import TransferSyntax
+from pacslite.dicom.visitor import Visitor
 
 WHOLE_VALUE_BYTES: Final = 4096
 """A value up to this length is told at once."""
 
 _NESTED: Final = (ITEM, SEQUENCE_END)
 _ZEROS: Final = bytes(8)
-
-
-class Visitor(Protocol):
-    """Who is told. A value is one `value`, or a `begin_value`, some `piece` and an `end_value`."""
-
-    def enters(self, head: Head) -> bool:
-        """Whether to go into this sequence of defined length; otherwise it is told like any other value."""
-
-    def value(self, head: Head, value: bytes) -> None: ...
-    def begin_value(self, head: Head) -> None: ...
-    def piece(self, piece: bytes) -> None: ...
-    def end_value(self) -> None: ...
-
-    def begin_sequence(self, head: Head) -> None: ...
-    def begin_item(self, offset: int) -> None:
-        """An item, whose first element (if it has any) begins at `offset`."""
-
-    def end_item(self) -> None: ...
-    def end_sequence(self) -> None: ...
-
-    def begin_fragments(self, head: Head) -> None:
-        """Encapsulated data (PS3.5 A.4): fragments follow, the first is the Basic Offset Table."""
-
-    def begin_fragment(self, length: int) -> None:
-        """A fragment: some `piece` and an `end_value` follow."""
-
-    def end_fragments(self) -> None: ...
 
 
 class _Kind(Enum):

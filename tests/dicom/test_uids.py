@@ -141,5 +141,5 @@ def test_tags() -> None:
     assert len(constants) == len(set(constants.values()))
     for name, tag in constants.items():
         assert tags.keyword_of(tag).upper() == name.replace("_", ""), name
-    assert tags.VR_OF.keys() == tags.WANTED | tags.WANTED_OF_REQUEST
+    assert tags.VR_OF.keys() == tags.WANTED | tags.WANTED_OF_REQUEST | tags.OF_QUERIES
     assert set(constants.values()) >= tags.WANTED

@@ -10,11 +10,30 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import date, timedelta
 from functools import lru_cache
 from typing import Final
 
 from pacslite.archive.index.attributes import NAME_GROUPS, Kind
+from pacslite.archive.index.patterns import (
+    ANY,
+    FEW,
+    MANY,
+    NATIVE_LENGTH,
+    OF_A_DAY,
+    between,
+    escaped,
+    group_like,
+    if_filled,
+    integer,
+    is_native,
+    is_plain_name,
+    like,
+    narrowed,
+    rows_found,
+    rows_of_days,
+    shifted,
+    trigrams,
+)
 from pacslite.archive.index.sources import IDENTIFYING, OF_REQUEST, REQUESTS, SOURCES, Made, Stored
 from pacslite.archive.index.terms import (
     Among,
@@ -26,7 +45,6 @@ from pacslite.archive.index.terms import (
     Is,
     Matcher,
     Operator,
-    SQLValue,
     State,
     below,
     every,
@@ -50,23 +68,11 @@ from pacslite.dicom.matching import (
 from pacslite.dicom.moments import in_combined_range, matches_in_zone
 from pacslite.dicom.names import name_matcher
 from pacslite.dicom.values import normalise_date, normalise_time, utc_offset_minutes
-from pacslite.dicom.wildcard import is_pattern, literal_prefix, longest_literal
+from pacslite.dicom.wildcard import longest_literal
 
 _TEXT_VRS: Final = frozenset({"AE", "AS", "CS", "LO", "LT", "SH", "ST", "UC", "UI", "UR", "UT"})
 """Whose values are compared as they are written."""
 
-_NATIVE_STARS: Final = 2
-"""GLOB tries every place for each star, so its time grows with the power of their number; ours does not."""
-_NATIVE_LENGTH: Final = 1000
-_TRIGRAMS: Final = 12
-_LAST_CHARACTER: Final = 0x10FFFF
-
-_ONE: Final = 1
-_FEW: Final = 3
-_OF_A_DAY: Final = 100
-_MANY: Final = 50_000
-_ANY: Final = 500_000
-"""How many rows an index may find. Guesses: what counts is which of two is the smaller."""
 
 TimeZones = tuple[int, int]
 """Minutes from UTC: of the requester, and of what names no time zone itself."""
@@ -139,14 +145,14 @@ class Conditions:
         column = Column(source.table, source.column)
         match key.match:
             case SingleValue(value):
-                exact = Condition(source.table, Compared(column, Operator.EQUAL), (value,), _rows(source, _FEW))
+                exact = Condition(source.table, Compared(column, Operator.EQUAL), (value,), rows_found(source, FEW))
             case ValueList(values):
-                rows = _rows(source, _FEW * len(values))
+                rows = rows_found(source, FEW * len(values))
                 exact = Condition(source.table, Among(column), (json.dumps(values),), rows)
             case Wildcard(pattern):
-                if not _is_native(pattern):
-                    return _narrowed(column, pattern, self._decided(source, key), _rows(source, _ANY))
-                exact = _pattern(column, pattern, _rows(source, _ANY))
+                if not is_native(pattern):
+                    return narrowed(column, pattern, self._decided(source, key), rows_found(source, ANY))
+                exact = like(column, pattern, rows_found(source, ANY))
             case EmptyValue():
                 return Condition(source.table, Is(column, State.EMPTY))
             case _:
@@ -164,9 +170,9 @@ class Conditions:
         column = Column(source.table, source.column)
         match key.match:
             case SingleValue(value):
-                return Condition(source.table, Compared(column, Operator.EQUAL), (_integer(value),))
+                return Condition(source.table, Compared(column, Operator.EQUAL), (integer(value),))
             case ValueList(values):
-                return Condition(source.table, Among(column), (json.dumps([_integer(value) for value in values]),))
+                return Condition(source.table, Among(column), (json.dumps([integer(value) for value in values]),))
             case EmptyValue():
                 return Condition(source.table, Is(column, State.NULL))
             case _:
@@ -177,9 +183,9 @@ class Conditions:
         table, column = source.table, Column(source.table, source.column)
         match key.match:
             case SingleValue(value):
-                return Condition(table, Compared(column, Operator.EQUAL), (value,), _rows(source, _OF_A_DAY))
+                return Condition(table, Compared(column, Operator.EQUAL), (value,), rows_found(source, OF_A_DAY))
             case Range(first, last):
-                return _between(column, first, last, _rows(source, _rows_of_days(first, last)))
+                return between(column, first, last, rows_found(source, rows_of_days(first, last)))
             case EmptyValue():
                 raw = Column(table, f"{source.column}_raw")
                 return every(Condition(table, Is(column, State.NULL)), Condition(table, Is(raw, State.NULL)))
@@ -191,7 +197,7 @@ class Conditions:
         table, day, clock = source.table, Column(source.table, source.column), Column(source.table, other.column)
         if source.kind is not Kind.DATE:
             return self._call(table, lambda *when: in_combined_range(match, *_normal(*when)), day, clock)
-        days = _between(day, match.first[:8], match.last[:8], _rows(source, _rows_of_days(match.first, match.last)))
+        days = between(day, match.first[:8], match.last[:8], rows_found(source, rows_of_days(match.first, match.last)))
         ends = [days]
         for end, inside, operator in (
             (match.first, Operator.AFTER, Operator.FROM),
@@ -228,8 +234,8 @@ class Conditions:
         if of_time or source.kind is not Kind.DATE:
             return found
         first, last = (match.value, match.value) if isinstance(match, SingleValue) else (match.first, match.last)
-        first, last = _shifted(first[:8], -2), _shifted(last[:8], 2)
-        return every(_between(day, first, last, _rows(source, _rows_of_days(first, last))), found)
+        first, last = shifted(first[:8], -2), shifted(last[:8], 2)
+        return every(between(day, first, last, rows_found(source, rows_of_days(first, last))), found)
 
     def _name(self, source: Stored, key: Key) -> Condition:
         """The folded names together narrow, each with its groups decides."""
@@ -242,9 +248,9 @@ class Conditions:
         folded = Column(source.table, f"{source.column}_folded")
         parts = [longest_literal(group).strip("^") for group in key.match.groups]
         holds = [
-            Condition(source.table, Compared(folded, Operator.LIKE), (f"*{_escaped(part)}*",))
+            Condition(source.table, Compared(folded, Operator.LIKE), (f"*{escaped(part)}*",))
             for part in parts
-            if part and len(part) < _NATIVE_LENGTH
+            if part and len(part) < NATIVE_LENGTH
         ]
         return every(*holds, decided)
 
@@ -254,12 +260,12 @@ class Conditions:
             case EmptyValue():
                 return Condition(source.table, Is(Column(source.table, source.column), State.EMPTY))
             case NameMatch(groups=patterns, fuzzy=False) if key.match.any_group:
-                groups = [_group(column, patterns[0], source) for column in columns]
+                groups = [group_like(column, patterns[0], source) for column in columns]
                 rows = max(group.rows for group in groups)
-                found = some(groups[0], *(_if_filled(group) for group in groups[1:]), rows=rows)
+                found = some(groups[0], *(if_filled(group) for group in groups[1:]), rows=rows)
             case NameMatch(groups=patterns, fuzzy=False):
                 groups = [
-                    _group(column, pattern, source)
+                    group_like(column, pattern, source)
                     for column, pattern in zip(columns, patterns, strict=True)
                     if pattern
                 ]
@@ -267,9 +273,9 @@ class Conditions:
             case _:
                 return self._decided(source, key)
         asked = [pattern for pattern in patterns if pattern]
-        if source.column in IDENTIFYING and found.rows >= _MANY and (grams := _trigrams(asked)):
-            found = every(Condition(source.table, HasTrigrams(), (grams,)), found, rows=_MANY // 10)
-        if all(map(_is_plain_name, asked)):
+        if source.column in IDENTIFYING and found.rows >= MANY and (grams := trigrams(asked)):
+            found = every(Condition(source.table, HasTrigrams(), (grams,)), found, rows=MANY // 10)
+        if all(map(is_plain_name, asked)):
             return found
         matcher = name_matcher(key.match)
         return every(found, self._call(source.table, lambda *names: matcher(names), *columns))
@@ -314,152 +320,3 @@ SOP_CLASSES: Final = Stored(
     kind=Kind.TEXT,
     is_single=False,
 )
-
-
-# --- Indexes ---------------------------------------------------------------------------------------------------------
-
-
-def _rows(source: Stored, rows: int) -> int:
-    """How many rows its index may find: unique ones find one for each value, those without an index find nothing."""
-    if source.column not in IDENTIFYING or source.table == REQUESTS:
-        return 0
-    return max(_ONE, rows // _FEW) if source.vr == "UI" else rows
-
-
-def _rows_of_days(first: str, last: str) -> int:
-    if not first or not last:
-        return _MANY
-    try:
-        days = (_date(last) - _date(first)).days + 1
-    except ValueError:
-        return _MANY
-    return min(_MANY, _OF_A_DAY * max(1, days))
-
-
-def _date(text: str) -> date:
-    return date(int(text[:4]), int(text[4:6]), int(text[6:8]))
-
-
-def _shifted(day: str, days: int) -> str:
-    if not day:
-        return ""
-    try:
-        return f"{_date(day) + timedelta(days=days):%Y%m%d}"
-    except (OverflowError, ValueError):
-        return ""
-
-
-def _between(column: Column, first: str, last: str, rows: int) -> Condition:
-    ends = [
-        Condition(column.table, Compared(column, operator), (end,), rows)
-        for operator, end in ((Operator.FROM, first), (Operator.UNTIL, last))
-        if end
-    ]
-    return every(*ends)
-
-
-# --- Patterns --------------------------------------------------------------------------------------------------------
-
-
-def _is_native(pattern: str) -> bool:
-    return pattern.rstrip("*").count("*") <= _NATIVE_STARS and len(pattern) < _NATIVE_LENGTH
-
-
-def _pattern(column: Column, pattern: str, rows: int) -> Condition:
-    """A pattern that GLOB is quick with; what it begins with is a range of an index. ``rows`` 0: there is none."""
-    table = column.table
-    if not is_pattern(pattern):
-        return Condition(table, Compared(column, Operator.EQUAL), (pattern,), min(rows, _FEW))
-    prefix = literal_prefix(pattern)
-    glob = Condition(table, Compared(column, Operator.LIKE), (_escaped(pattern),), rows)
-    if not prefix or not rows:
-        return glob
-    begins = _begins(column, prefix)
-    return begins if pattern == prefix + "*" else every(begins, glob)
-
-
-def _narrowed(column: Column, pattern: str, decided: Condition, rows: int) -> Condition:
-    prefix = literal_prefix(pattern)
-    return every(_begins(column, prefix), decided) if prefix and rows else decided
-
-
-def _begins(column: Column, prefix: str) -> Condition:
-    """As a range: SQLite would see it in a pattern only if it were not a parameter."""
-    rows = max(_FEW, _ANY // 20 ** min(len(prefix), 4))
-    first = Condition(column.table, Compared(column, Operator.FROM), (prefix,), rows)
-    end = _successor(prefix)
-    return every(first, Condition(column.table, Compared(column, Operator.BEFORE), (end,), rows)) if end else first
-
-
-def _successor(prefix: str) -> str:
-    """The first text behind all that begin with ``prefix``: UTF-8 sorts as its characters do."""
-    bare = prefix.rstrip(chr(_LAST_CHARACTER))
-    if not bare:
-        return ""
-    following = ord(bare[-1]) + 1
-    return bare[:-1] + chr(0xE000 if following == 0xD800 else following)
-
-
-def _escaped(pattern: str) -> str:
-    """``[`` begins a class of characters in GLOB; here it is itself (QF-11)."""
-    return pattern.replace("[", "[[]")
-
-
-def _integer(value: str) -> SQLValue:
-    try:
-        number = int(value)
-    except ValueError:
-        return None
-    return number if -(1 << 63) <= number < 1 << 63 else None
-
-
-# --- Names -----------------------------------------------------------------------------------------------------------
-
-
-def _is_plain_name(pattern: str) -> bool:
-    """Whether :func:`_group` says all there is to it: see there."""
-    if not _is_native(pattern):
-        return False
-    head, delimiter, tail = pattern.rpartition("^")
-    if not delimiter or not pattern.endswith("*"):
-        return True
-    return not is_pattern(head) and (tail == "*" or not is_pattern(tail[0]))
-
-
-def _group(column: Column, pattern: str, source: Stored) -> Condition:
-    """One group. Delimiters at the end of a name mean nothing, so ``smith^*`` is ``smith`` too; where more of a pattern
-    could mean delimiters that are not written, only what it begins with counts here."""
-    rows = _ANY if source.column in IDENTIFYING else 0
-    if _is_plain_name(pattern):
-        found = _pattern(column, pattern, rows)
-        if pattern.endswith("^*"):
-            bare = Condition(column.table, Compared(column, Operator.EQUAL), (pattern[:-1].rstrip("^"),), rows and _FEW)
-            return some(bare, found, rows=found.rows + bare.rows)
-        return found
-    prefix = literal_prefix(pattern).rstrip("^")
-    if prefix and rows and len(prefix) < _NATIVE_LENGTH:
-        return _begins(column, prefix)
-    return Condition(column.table, Compared(column, Operator.LIKE), ("*",), rows)
-
-
-def _if_filled(group: Condition) -> Condition:
-    """Ideographic and phonetic groups are mostly empty, and their indexes leave that out."""
-    column = _column_of(group)
-    return every(Condition(group.table, Is(column, State.FILLED)), group)
-
-
-def _column_of(condition: Condition) -> Column:
-    term = condition.term
-    while not isinstance(term, Compared):
-        term = term.terms[0]  # type: ignore[union-attr] # made by _group: compared columns, joined
-    return term.column
-
-
-def _trigrams(patterns: list[str]) -> str:
-    """An expression for the index of trigrams: of what the patterns hold for certain, a few; empty if that is short.
-
-    Delimiters at the end of a piece may be ones that are not written.
-    """
-    pieces = [piece.rstrip("^") for pattern in patterns for piece in pattern.replace("?", "*").split("*")]
-    grams = list(dict.fromkeys(piece[at : at + 3] for piece in pieces for at in range(len(piece) - 2)))
-    return " AND ".join('"' + gram.replace('"', '""') + '"' for gram in grams[:_TRIGRAMS])

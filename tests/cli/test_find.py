@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -69,6 +70,26 @@ def test_lines_for_programs(pacslite: RunCommand) -> None:
     assert (keys.QueryRetrieveLevel, keys.SpecificCharacterSet) == ("STUDY", "ISO_IR 192")
     assert [str(name) for name in keys.PatientName] == ["M*", "x"]
     assert (keys.StudyInstanceUID, keys.NumberOfStudyRelatedInstances) == ("", None)
+
+
+def test_a_table_for_people(pacslite: RunCommand, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a terminal: nothing is cut off, and what answers hold is no markup."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "60")
+    uid = "1.2.840." + "1" * 56
+
+    def respond(keys: Dataset) -> Answers:
+        yield PENDING, answer(PatientName="[bold]Doe^Jane\x1b[2J", StudyInstanceUID=uid)
+        yield SUCCESS, None
+
+    with peer(respond) as address:
+        ended = pacslite("find", address, "--bare", "-k", "PatientName")
+    assert ended.code == Exit.OK
+    assert "\t" not in ended.out
+    words = re.sub(r"\x1b\[[0-9;]*m|\s", "", ended.out)
+    assert "[bold]Doe^Jane" in words
+    assert words.count("1") >= 57
+    assert "\x1b[2J" not in ended.out
 
 
 def test_what_an_answer_holds_cannot_steer_a_terminal(pacslite: RunCommand) -> None:

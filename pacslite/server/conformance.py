@@ -25,6 +25,7 @@ from pacslite.errors import (
 )
 from pacslite.facts import ignore
 from pacslite.server.config import Config
+from pacslite.server.conformance_query import query_behaviour
 from pacslite.server.conformance_retrieval import retrieval_behaviour
 from pacslite.server.parts import archive_settings, service_registry
 
@@ -57,6 +58,7 @@ def _lines(config: Config, registry: ServiceRegistry) -> Iterator[str]:
     yield from _network(config)
     for registration in registry.registrations:
         yield from _service(registration)
+    yield from query_behaviour(config)
     yield from retrieval_behaviour(config)
     yield from _answers()
 

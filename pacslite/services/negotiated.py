@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-_SUPPORTED: Final = (
-    True,  # 1 relational queries
-    True,  # 2 combined date and time matching
-    True,  # 3 fuzzy semantic matching of person names
-    True,  # 4 time zone query adjustment
-    False,  # 5 conversion between enhanced multi-frame and single images
-    True,  # 6 Empty Value Matching
-    True,  # 7 Multiple Value Matching
+NEGOTIABLE: Final = (
+    ("Relational queries", True),
+    ("Combined date and time matching", True),
+    ("Fuzzy semantic matching of person names", True),
+    ("Time zone query adjustment", True),
+    ("Enhanced multi-frame image conversion", False),
+    ("Empty Value Matching", True),
+    ("Multiple Value Matching", True),
 )
-"""By byte of the Service-class-application-information (Table C.5-1)."""
+"""By byte of the Service-class-application-information (Table C.5-1), and whether it is supported here."""
 
 
 def find_negotiation(information: bytes) -> bytes | None:
@@ -22,8 +22,8 @@ def find_negotiation(information: bytes) -> bytes | None:
 
     No bytes ask for nothing and are not answered.
     """
-    pairs = zip(information, _SUPPORTED, strict=False)
-    return bytes(offered == 1 and supported for offered, supported in pairs) or None
+    pairs = zip(information, NEGOTIABLE, strict=False)
+    return bytes(offered == 1 and supported for offered, (_, supported) in pairs) or None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +40,8 @@ class Agreed:
     @classmethod
     def by(cls, answer: bytes) -> Agreed:
         """From the answer that was given in negotiation, empty if there was none."""
-        relational, combined, fuzzy, zone, _, empty, multiple = answer.ljust(len(_SUPPORTED), b"\0")[: len(_SUPPORTED)]
+        whole = answer.ljust(len(NEGOTIABLE), b"\0")[: len(NEGOTIABLE)]
+        relational, combined, fuzzy, zone, _, empty, multiple = whole
         return cls(
             relational=relational == 1,
             combined_date_time=combined == 1,

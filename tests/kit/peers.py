@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,8 +93,13 @@ class ReceivingPeer:
 
 
 @contextmanager
-def storescp(folder: Path, *options: str | Path) -> Iterator[ReceivingPeer]:
-    """DCMTK's storescp, all transfer syntaxes accepted and the bytes written as they come."""
+def storescp(
+    folder: Path, *options: str | Path, answers: Callable[[int], bool] = is_answering
+) -> Iterator[ReceivingPeer]:
+    """DCMTK's storescp, all transfer syntaxes accepted and the bytes written as they come.
+
+    ``answers`` is given its port and tells whether it is up.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     log_file = folder.with_name(f"{folder.name}.log")
     port = free_port()
@@ -102,7 +107,7 @@ def storescp(folder: Path, *options: str | Path) -> Iterator[ReceivingPeer]:
     with log_file.open("wb") as log:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
     try:
-        eventually(lambda: process.poll() is not None or is_answering(port), "storescp answering")
+        eventually(lambda: process.poll() is not None or answers(port), "storescp answering")
         assert process.poll() is None, f"storescp ended:\n{log_file.read_text()}"
         yield ReceivingPeer(port, folder, log_file)
     finally:

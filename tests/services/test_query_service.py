@@ -219,6 +219,29 @@ async def test_qf_10_qf_12_and_qf_14_what_is_not_legal_is_a900(ask: Asking, keys
     assert caught.value.offending == (illegal[next(iter(keys))].tag,)
 
 
+@pytest.mark.parametrize(
+    ("key", "is_found"),
+    [
+        ("20240101231500.5+0000", True),
+        ("20240102001500.5+0100", True),
+        ("20240101181500.5-0500", True),
+        ("20240101231500.5-0500", False),
+        ("20240101231500+0000-20240101231501+0000", True),
+        ("20240101181500-0500-20240101181501-0500", True),
+        ("-20240101231500+0000", True),
+        ("20240101231502+0000-", False),
+        ("2024", True),
+        ("2023", False),
+    ],
+)
+async def test_qf_14_a_date_time_is_a_moment_and_its_offset_no_range(ask: Asking, key: str, is_found: bool) -> None:
+    given = {"StudyInstanceUID": "1.1", "SeriesInstanceUID": "1.1.1", "SOPInstanceUID": "1.1.1.1"}
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(config.settings, "_writing_validation_mode", config.IGNORE)
+        asked = await ask(identifier("IMAGE", **given, AcquisitionDateTime=key))
+    assert (len(asked.pending), asked.final.status) == (int(is_found), SUCCESS)
+
+
 async def test_qf_15_combined_only_where_agreed(ask: Asking) -> None:
     keys = {"StudyDate": "20240101-20240103", "StudyTime": "2300-2300"}
     assert await studies(ask, **keys) == []

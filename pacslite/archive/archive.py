@@ -95,10 +95,6 @@ class Archive:
         """The objects below the entities that ``unique_keys`` name; see :func:`select_objects`."""
         return await select_objects(self._reader, self.layout.folder, unique_keys)
 
-    def load(self, stored: StoredObject) -> asyncio.Future[bytes]:
-        """The data set's bytes, whole: for small ones; see :meth:`Reading.load`."""
-        return self._reading.load(stored)
-
     def load_into(
         self, slab: bytearray, objects: Sequence[StoredObject]
     ) -> asyncio.Future[list[memoryview | ObjectUnreadable]]:

@@ -21,10 +21,6 @@ class Reading:
     def __init__(self, threads: FileThreads) -> None:
         self._threads = threads
 
-    def load(self, stored: StoredObject) -> asyncio.Future[bytes]:
-        """All of it, being read from now on; the future raises :class:`ObjectUnreadable`."""
-        return self._threads.submit(_load, str(stored.path), stored.data_set_offset, stored.size)
-
     def load_into(
         self, slab: bytearray, objects: Sequence[StoredObject]
     ) -> asyncio.Future[list[memoryview | ObjectUnreadable]]:
@@ -68,14 +64,6 @@ def _finish(reading: asyncio.Future[bytes], descriptor: int) -> None:
 
 
 # --- In a file thread ------------------------------------------------------------------------------------------------
-
-
-def _load(path: str, offset: int, size: int) -> bytes:
-    descriptor = _attempt(os.open, path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return _read(descriptor, offset, size)
-    finally:
-        os.close(descriptor)
 
 
 def _load_into(slab: memoryview, places: Sequence[tuple[str, int, int]]) -> list[memoryview | ObjectUnreadable]:

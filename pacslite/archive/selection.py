@@ -8,17 +8,19 @@ in between, and its row's number be given to another.
 
 from __future__ import annotations
 
-import contextlib
 import json
+import sqlite3
 from array import array
 from collections import Counter
-from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from sqlalchemy import ColumnElement, Select, func, literal, select
+from sqlalchemy import BindParameter, ColumnElement, Select, bindparam, func, select
+from sqlalchemy.dialects import sqlite
 
 from pacslite.archive.index.reader import IndexReader
 from pacslite.archive.index.schema import instances, patients, series, studies
@@ -26,7 +28,9 @@ from pacslite.archive.listing import WHEREABOUTS, stored_object
 from pacslite.archive.model import StoredObject
 from pacslite.dicom import tags
 
-PAGE_OBJECTS: Final = 256
+T = TypeVar("T")
+
+PAGE_OBJECTS: Final = 64
 
 Kind = tuple[str, str]
 """A SOP class and the transfer syntax in which objects of it are stored."""
@@ -54,6 +58,18 @@ class _Page:
 
     uids: str
     kinds: array[int] = field(default_factory=lambda: array("I"))
+
+
+class _Statement:
+    """Compiled once: that takes longer than looking a study up."""
+
+    def __init__(self, query: Select[Any]) -> None:
+        compiled = query.compile(dialect=sqlite.dialect(paramstyle="named"))
+        self._sql = str(compiled)
+        self._constants = {name: value for name, value in compiled.params.items() if value is not None}
+
+    def execute(self, connection: sqlite3.Connection, parameters: Mapping[str, str]) -> sqlite3.Cursor:
+        return connection.execute(self._sql, {**self._constants, **parameters})
 
 
 class Selection:
@@ -84,35 +100,25 @@ class Selection:
             uids: list[str] = json.loads(page.uids)
             if wanted is not None:
                 uids = [uid for uid, kind in zip(uids, page.kinds, strict=True) if kind in wanted]
-            if not uids:
-                continue
-            query = WHEREABOUTS.where(instances.c.sop_instance_uid.in_(_values(uids)))
-            rows: Sequence[Sequence[Any]] = await self._reader.all(query)
-            found = {row[0]: stored_object(row, self._folder) for row in rows}
-            yield [found.get(uid) or Gone(uid) for uid in uids]
+            if uids:
+                yield await _run(self._reader, partial(self._look_up, uids))
 
-    async def fill(self, query: Select[Any]) -> None:
-        """Take the rows of :func:`_in_order`."""
+    def _look_up(self, uids: Sequence[str], connection: sqlite3.Connection) -> list[StoredObject | Gone]:
+        rows = _page_statement().execute(connection, {"uids": json.dumps(uids)})
+        found = {row[0]: stored_object(row, self._folder) for row in rows}
+        return [found.get(uid) or Gone(uid) for uid in uids]
+
+    def fill(self, statement: _Statement, parameters: Mapping[str, str], connection: sqlite3.Connection) -> None:
+        """Take what :func:`_in_order` finds."""
         known: dict[Kind, int] = {}
-        uids: list[str] = []
-        page = _Page("")
-        async with contextlib.aclosing(self._reader.stream(query)) as rows:
-            uid: Any
-            sop_class: Any
-            syntax: Any
-            size: Any
-            async for uid, sop_class, syntax, size in rows:
+        cursor = statement.execute(connection, parameters)
+        while rows := cursor.fetchmany(PAGE_OBJECTS):
+            page = _Page(json.dumps([row[0] for row in rows]))
+            for _, sop_class, syntax, size in rows:
                 kind = sop_class, syntax
                 page.kinds.append(known.setdefault(kind, len(known)))
-                uids.append(uid)
                 self._counts[kind] += 1
                 self.bytes += size
-                if len(uids) == PAGE_OBJECTS:
-                    page.uids = json.dumps(uids)
-                    self._pages.append(page)
-                    uids, page = [], _Page("")
-        if uids:
-            page.uids = json.dumps(uids)
             self._pages.append(page)
         self._kinds = list(known)
 
@@ -121,11 +127,26 @@ async def select_objects(reader: IndexReader, folder: Path, unique_keys: Mapping
     """Every object below the entities that ``unique_keys`` name: by tag, one or several values of Patient ID and the
     UIDs of study, series and instance. All keys have to fit; a value of each is enough."""
     selection = Selection(reader, folder)
-    await selection.fill(_in_order(unique_keys))
+    statement = _in_order(tuple((tag, len(values) == 1) for tag, values in unique_keys.items()))
+    parameters = {
+        f"key_{tag}": values[0] if len(values) == 1 else json.dumps(values) for tag, values in unique_keys.items()
+    }
+    await _run(reader, partial(selection.fill, statement, parameters))
     return selection
 
 
-def _in_order(unique_keys: Mapping[int, Sequence[str]]) -> Select[Any]:
+async def _run(reader: IndexReader, function: Callable[[sqlite3.Connection], T]) -> T:
+    """Call it in the thread of a connection: one way there and one back, however many rows there are."""
+    connection = await reader.take()
+    try:
+        return await connection.run(function)
+    finally:
+        reader.give_back(connection)
+
+
+@lru_cache(maxsize=64)
+def _in_order(keys: tuple[tuple[int, bool], ...]) -> _Statement:
+    """The statement for keys by tag, each with one value or a list of them."""
     query = (
         select(
             instances.c.sop_instance_uid, instances.c.sop_class_uid, instances.c.transfer_syntax_uid, instances.c.size
@@ -133,12 +154,18 @@ def _in_order(unique_keys: Mapping[int, Sequence[str]]) -> Select[Any]:
         .select_from(instances.join(series).join(studies).join(patients))
         .order_by(studies.c.id, series.c.series_number, series.c.id, instances.c.instance_number, instances.c.id)
     )
-    for tag, values in unique_keys.items():
+    for tag, single in keys:
         column = _COLUMNS[tag]
-        query = query.where(column == values[0] if len(values) == 1 else column.in_(_values(values)))
-    return query
+        value: BindParameter[str] = bindparam(f"key_{tag}")
+        query = query.where(column == value if single else column.in_(_values(value)))
+    return _Statement(query)
 
 
-def _values(values: Sequence[str]) -> Select[Any]:
+@cache
+def _page_statement() -> _Statement:
+    return _Statement(WHEREABOUTS.where(instances.c.sop_instance_uid.in_(_values(bindparam("uids")))))
+
+
+def _values(parameter: BindParameter[Any]) -> Select[Any]:
     """A list as one parameter, since the number of parameters is limited."""
-    return select(func.json_each(literal(json.dumps(values))).table_valued("value").c.value)
+    return select(func.json_each(parameter).table_valued("value").c.value)

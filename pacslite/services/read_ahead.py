@@ -242,9 +242,11 @@ class ReadAhead:
 
     async def next(self) -> Ready | None:
         """The next one, to be given to :meth:`drop` after use; None when there is none."""
-        while not self._ahead or self._reserved + SLAB_BYTES <= self._limit_bytes:
-            if not await self._begin_some():
-                break
+        # A little at a time: the first object must not wait until the reading of all the others has been begun.
+        if self._ahead and self._reserved + SLAB_BYTES <= self._limit_bytes:
+            await self._begin_some()
+        while not self._ahead and await self._begin_some():
+            pass
         return self._ahead.popleft() if self._ahead else None
 
     async def drop(self, ready: Ready, *, was_taken: bool) -> None:

@@ -12,7 +12,7 @@ from pacslite.dicom.charset_encoding import UTF_8
 from pacslite.dicom.elements import Element, Elements, Value
 from pacslite.dicom.vrs import SINGLE_VALUED_VRS
 
-JSON: TypeAlias = "str | int | float | None | list[JSON] | dict[str, JSON]"
+JSON: TypeAlias = "str | int | float | list[JSON] | dict[str, JSON] | None"
 
 _GROUPS: Final = ("Alphabetic", "Ideographic", "Phonetic")
 _MOST_EXACT: Final = 2**53  # beyond, readers that know only double precision would read another number

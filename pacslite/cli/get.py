@@ -13,7 +13,7 @@ import typer
 
 from pacslite.cli.dictionary_words import uid_of
 from pacslite.cli.exits import Exit
-from pacslite.cli.move import AnswerSeconds, tell_failures
+from pacslite.cli.move import MOST_LISTED, AnswerSeconds, tell_failures
 from pacslite.cli.peer_options import Call, with_peer_options
 from pacslite.cli.query_retrieve import SYNTAXES, ModelOption, Relational, accepted_context, failure_words, say
 from pacslite.cli.retrieval import Images, Patients, Series, Studies, relational_negotiation, retrieval
@@ -24,7 +24,7 @@ from pacslite.dicom.levels import Model
 from pacslite.dimse.status import SUCCESS
 from pacslite.errors import ConfigurationError
 from pacslite.net.requestor import Proposal, associate
-from pacslite.services.receiving import FolderService, Received, receiver, storage_proposal
+from pacslite.services.receiving import FolderService, Received, Unsaved, receiver, storage_proposal
 from pacslite.services.retrieve_scu import Ended, get
 from pacslite.services.usual_storage import USUAL_STORAGE
 from pacslite.ul.items import PresentationContext
@@ -60,7 +60,7 @@ def get_command(
             "-t",
             "--transfer-syntax",
             metavar="NAME",
-            help="Take objects in this one too, rather than uncompressed: keyword (JPEGLSLossless) or UID. Repeatable.",
+            help="Take objects in this one too, not only uncompressed: keyword (JPEGLSLossless) or UID. Repeatable.",
         ),
     ] = None,
     sop_classes: Annotated[
@@ -135,6 +135,7 @@ class _Getting:
         self._service = FolderService(folder, told=self._tell, moved=screen.advance, replace=replace, sync=sync)
         self._saved = 0
         self._kept = 0
+        self._unsaved: set[str] = set()
         self._bytes = 0
 
     async def run(self, model: Model, identifier: Elements, wanted: _Wanted, *, answer_s: float) -> bool:
@@ -174,17 +175,24 @@ class _Getting:
 
     def _judge(self, ended: Ended) -> bool:
         counters = ended.counters
-        tell_failures(self._screen, ended.failed_uids)
+        if len(self._unsaved) > MOST_LISTED:
+            self._screen.line(f"failed  and {len(self._unsaved) - MOST_LISTED} more that could not be saved")
+        tell_failures(self._screen, [uid for uid in ended.failed_uids if uid not in self._unsaved])
         if ended.response.status != SUCCESS:
             say(failure_words(ended.response))
-            if counters.failed:
+            if counters.failed > len(self._unsaved):
                 say("objects also fail for want of a transfer syntax or SOP class: see --transfer-syntax, --sop-class")
             return False
         if not counters.done:
             say("the peer has nothing of that")
         return self._saved + self._kept > 0 and not counters.failed
 
-    def _tell(self, received: Received) -> None:
+    def _tell(self, received: Received | Unsaved) -> None:
+        if isinstance(received, Unsaved):
+            if len(self._unsaved) < MOST_LISTED:
+                self._screen.line(f"failed  {received.sop_instance_uid}: {received.reason}")
+            self._unsaved.add(received.sop_instance_uid)
+            return
         if received.kept:
             self._kept += 1
         else:

@@ -24,7 +24,7 @@ from pacslite.net.requestor import Proposal, associate
 from pacslite.services.retrieve_scu import Counters, Ended, Underway, move
 from pacslite.ul.items import PresentationContext
 
-_MOST_LISTED: Final = 10
+MOST_LISTED: Final = 10
 
 AnswerSeconds = Annotated[
     float,
@@ -124,10 +124,10 @@ def show(screen: Screen, event: Underway | Ended) -> None:
 
 
 def tell_failures(screen: Screen, uids: Sequence[str]) -> None:
-    for uid in uids[:_MOST_LISTED]:
+    for uid in uids[:MOST_LISTED]:
         screen.line(f"failed  {uid}")
-    if len(uids) > _MOST_LISTED:
-        screen.line(f"failed  and {len(uids) - _MOST_LISTED} more")
+    if len(uids) > MOST_LISTED:
+        screen.line(f"failed  and {len(uids) - MOST_LISTED} more")
 
 
 def _words(counters: Counters) -> str:

@@ -23,7 +23,7 @@ from pacslite.dimse.command import CommandField, Tag
 from pacslite.dimse.permission import Permission
 from pacslite.dimse.registry import Registration, ServiceRegistry
 from pacslite.dimse.service import Request, Response
-from pacslite.errors import InvalidObjectInstance, MistypedArgument, OutOfResources, ProcessingFailure
+from pacslite.errors import DimseError, InvalidObjectInstance, MistypedArgument, OutOfResources, ProcessingFailure
 from pacslite.facts import ignore
 from pacslite.net.association import Perform
 from pacslite.net.dispatch import Dispatcher
@@ -47,8 +47,16 @@ class Received:
     kept: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Unsaved:
+    """An object that came and could not be saved, and why: the peer is told so, and may keep it to itself."""
+
+    sop_instance_uid: str
+    reason: str
+
+
 class FolderService:
-    """C-STORE into ``folder``. ``moved`` hears of bytes as they come, ``told`` of every file.
+    """C-STORE into ``folder``. ``moved`` hears of bytes as they come, ``told`` of every object that came.
 
     With ``replace`` a file of the same name gives way. With ``sync`` files are on the disk before they are
     acknowledged, not only with the operating system.
@@ -58,7 +66,7 @@ class FolderService:
         self,
         folder: Path,
         *,
-        told: Callable[[Received], None],
+        told: Callable[[Received | Unsaved], None],
         moved: Callable[[int], None] = lambda size: None,
         replace: bool = False,
         sync: bool = False,
@@ -70,20 +78,24 @@ class FolderService:
         self._sync = sync
 
     async def serve(self, request: Request) -> AsyncGenerator[Response, None]:
+        try:
+            received = await self._receive(request)
+        except OSError as error:
+            self._told(Unsaved(request.command.sop_instance, error.strerror or str(error)))
+            raise OutOfResources(f"cannot write: {error.strerror or error}") from error
+        except DimseError as error:
+            self._told(Unsaved(request.command.sop_instance, str(error)))
+            raise
+        self._told(received)
+        yield Response()
+
+    async def _receive(self, request: Request) -> Received:
         if request.data_set is None:
             raise MistypedArgument("C-STORE without a data set", offending=(Tag.COMMAND_DATA_SET_TYPE,))
         uid = request.command.sop_instance
         if not is_conformant_uid(uid):
             raise InvalidObjectInstance("not a UID, so no file name", offending=(Tag.AFFECTED_SOP_INSTANCE_UID,))
-        try:
-            received = await self._receive(request, self._folder / f"{uid}.dcm")
-        except OSError as error:
-            raise OutOfResources(f"cannot write: {error.strerror or error}") from error
-        self._told(received)
-        yield Response()
-
-    async def _receive(self, request: Request, path: Path) -> Received:
-        assert request.data_set is not None
+        path = self._folder / f"{uid}.dcm"
         head = file_meta(
             sop_class_uid=request.command.sop_class,
             sop_instance_uid=request.command.sop_instance,
@@ -107,7 +119,8 @@ class FolderService:
             await asyncio.to_thread(self._finish, opened, waiting)
             return Received(path, size, kept=await asyncio.to_thread(self._name, part, path))
         finally:
-            opened.close()
+            with suppress(OSError):  # on a full disk what is still buffered fails here once more
+                opened.close()
             with suppress(FileNotFoundError):
                 part.unlink()
 

@@ -85,7 +85,8 @@ def test_what_cannot_be_saved_fails_and_the_rest_goes_on(pacslite: RunCommand, t
     with peer(sending(image("1.2.1"), image("1.2.2"))) as address:
         ended = pacslite("get", address, "--out", "out", "--study", "1.2")
     assert ended.code == Exit.FAILED
-    assert "failed  1.2.1" in ended.lines
+    assert "failed  1.2.1: another file of this name is there" in ended.lines
+    assert "--transfer-syntax" not in ended.err
     assert "saved 1 object, " in ended.out
     assert "status B000H" in ended.err
     assert (tmp_path / "out" / "1.2.1.dcm").read_bytes() == b"mine"

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -23,7 +24,7 @@ from pacslite.dimse.status import PENDING, SUB_OPERATIONS_WITH_FAILURES, SUCCESS
 from pacslite.errors import AssociationError
 from pacslite.net.association import Association
 from pacslite.net.requestor import Proposal, Requested, associate
-from pacslite.services.receiving import FolderService, Received, receiver, storage_proposal
+from pacslite.services.receiving import FolderService, Received, Unsaved, receiver, storage_proposal
 from pacslite.services.retrieve_scu import Ended, Underway, get, move
 from pacslite.ul.items import PresentationContext
 
@@ -93,7 +94,7 @@ class Getting:
     """A C-GET of ours on an association where the peer sends what ``script`` says."""
 
     folder: Path
-    told: list[Received] = field(default_factory=list)
+    told: list[Received | Unsaved] = field(default_factory=list)
     moved: int = 0
     begun: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -186,7 +187,8 @@ async def test_the_same_object_again_counts_as_received(tmp_path: Path) -> None:
     answers: list[tuple[int, str]] = []
     await getting.run(sending(("1.2.3", b"abcd"), ("1.2.3", b"abcd"), answers=answers))
     assert answers == [(SUCCESS, ""), (SUCCESS, "")]
-    assert [one.kept for one in getting.told] == [False, True]
+    path = tmp_path / "1.2.3.dcm"
+    assert getting.told == [Received(path, 4, kept=False), Received(path, 4, kept=True)]
     assert getting.names == ["1.2.3.dcm"]
 
 
@@ -197,8 +199,26 @@ async def test_another_file_of_that_name_stays(tmp_path: Path, there: bytes) -> 
     answers: list[tuple[int, str]] = []
     await getting.run(sending(("1.2.3", b"abcd"), ("1.2.4", b"efgh"), answers=answers))
     assert answers == [(0x0110, "another file of this name is there"), (SUCCESS, "")]
+    assert getting.told[0] == Unsaved("1.2.3", "another file of this name is there")
     assert (tmp_path / "1.2.3.dcm").read_bytes() == there
     assert getting.names == ["1.2.3.dcm", "1.2.4.dcm"]
+
+
+async def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is buffered fails to be written, and once more when the file is closed."""
+
+    def create(service: FolderService, path: Path) -> tuple[BinaryIO, Path]:
+        part = path.with_name(f".{path.stem}.part")
+        part.touch()
+        return open("/dev/full", "wb"), part
+
+    monkeypatch.setattr(FolderService, "_create", create)
+    getting = Getting(tmp_path)
+    answers: list[tuple[int, str]] = []
+    await getting.run(sending(("1.2.3", b"abcd"), answers=answers))
+    assert answers == [(0xA700, "cannot write: No space left on device")]
+    assert getting.told == [Unsaved("1.2.3", "No space left on device")]
+    assert getting.names == []
 
 
 async def test_it_is_replaced_where_that_is_wanted(tmp_path: Path) -> None:

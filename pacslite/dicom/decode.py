@@ -64,6 +64,7 @@ _SHORT_PLAIN_VRS: Final = {
     big_endian: {code: vr for code, vr in vrs.items() if vr in _PLAIN_VRS - LONG_VRS}
     for big_endian, vrs in _VRS.items()
 }
+_WITHOUT_VALUE: Final = {vr: Element(vr, "") for vr in TEXT_VRS}
 
 _Raw: TypeAlias = "tuple[int, str, bool, bytes | list[list[_Raw]]]"  # tag, VR, big endian, the Value Field or the items
 
@@ -139,6 +140,10 @@ class _StructureReader:
                 native, code, length = head
                 tag = native if big_endian else native >> 16 | (native & 0xFFFF) << 16
                 vr, position = vrs[code], start + _HEAD
+            elif not explicit:
+                native, length = unpack(data, start)
+                tag = native if big_endian else native >> 16 | (native & 0xFFFF) << 16
+                vr, position = vr_of(tag), start + _HEAD
             else:
                 tag, vr, length, position = self._head(start, end, encoding)
             self._left -= 1
@@ -253,7 +258,9 @@ def _character_sets(raw: list[_Raw], inherited: tuple[str, ...]) -> tuple[str, .
 def _decoded(raw: list[_Raw], character_sets: tuple[str, ...]) -> dict[int, Element]:
     elements = {}
     for tag, vr, big_endian, value in raw:
-        if (
+        if not value and vr in _WITHOUT_VALUE:
+            elements[tag] = _WITHOUT_VALUE[vr]  # most of what a query asks for
+        elif (
             vr in _STRIPPED_VRS
             and isinstance(value, bytes)
             and value.isascii()

@@ -74,7 +74,7 @@ def test_names() -> None:
         "1.2.840.10008.5.1.4.1.1.481.25",
         "1.2.840.10008.5.1.4.34.7",  # RT Beams Delivery Instruction
         "1.2.840.10008.5.1.1.29",  # Hardcopy Grayscale Image, retired
-        *uids.NON_PATIENT_STORAGE,
+        *sorted(uids.NON_PATIENT_STORAGE),
     ],
 )
 def test_storage_classes(uid: str) -> None:

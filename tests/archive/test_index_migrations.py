@@ -82,6 +82,21 @@ def test_an_older_index_is_copied_and_migrated(tmp_path: Path) -> None:
         assert connection.execute("SELECT patient_id FROM patients").fetchall() == [("P1",)]
 
 
+def test_a_migration_that_is_broken_off_leaves_the_index_as_it_was(tmp_path: Path) -> None:
+    """Its last steps fail, when others have long been made; a server that is killed in between stops there too."""
+    path = tmp_path / "index.sqlite"
+    first_schema(path)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE patient_names (in_the_way)")
+    before = schema(path)
+    with pytest.raises(StoreInUseError, match="patient_names already exists"):
+        prepare(path, tmp_path, busy_timeout_s=1, may_migrate=True)
+    assert schema(path) == before
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("DROP TABLE patient_names")
+    assert isinstance(prepare(path, tmp_path, busy_timeout_s=1, may_migrate=True), Migration)
+
+
 async def test_a_migrated_index_answers_as_one_that_was_made_so(tmp_path: Path) -> None:
     """What was stored before the migration is found as what was stored after it."""
     made, migrated = tmp_path / "made", tmp_path / "migrated"

@@ -201,6 +201,31 @@ async def test_qf_16_the_requesters_clock_decides_if_agreed(tmp_path: Path, offs
         assert sorted(str(uid) for (uid,) in rows) == found
 
 
+@pytest.mark.parametrize(
+    ("key", "found"),
+    [
+        ("20200102013000", ["1.1", "1.2"]),
+        ("20200102", ["1.1", "1.2", "1.3"]),
+        ("20200101233000", []),
+        ("20200101233000+0100", ["1.1", "1.2"]),
+        ("-20200102013000", ["1.1", "1.2"]),
+    ],
+)
+async def test_qf_16_a_date_time_is_asked_for_as_the_requesters_clock_shows_it(
+    index: Indexed, key: str, found: list[str]
+) -> None:
+    for number, moment, zone in (
+        ("1", "20200101233000", "+0100"),
+        ("2", "20200102003000+0200", "-0500"),
+        ("3", "20200102000000", "+0100"),
+    ):
+        index.add([entry_of(thing(number, ACQUISITION_DATE_TIME=moment, TIMEZONE_OFFSET_FROM_UTC=zone))])
+    rows = await index.find(
+        Level.IMAGE, [tags.STUDY_INSTANCE_UID], keys_of(ACQUISITION_DATE_TIME=key), utc_offset_minutes=180
+    )
+    assert sorted(str(uid) for (uid,) in rows) == found
+
+
 async def test_qf_17_the_keys_of_a_sequence_match_in_one_item(index: Indexed) -> None:
     index.add(
         [

@@ -65,9 +65,9 @@ from pacslite.dicom.matching import (
     ValueList,
     Wildcard,
 )
-from pacslite.dicom.moments import in_combined_range, matches_in_zone
+from pacslite.dicom.moments import date_time_matches_in_zone, in_combined_range, matches_in_zone
 from pacslite.dicom.names import name_matcher
-from pacslite.dicom.values import normalise_date, normalise_time, utc_offset_minutes
+from pacslite.dicom.values import normalise_date, normalise_date_time, normalise_time, utc_offset_minutes
 from pacslite.dicom.wildcard import longest_literal
 
 _TEXT_VRS: Final = frozenset({"AE", "AS", "CS", "LO", "LT", "SH", "ST", "UC", "UI", "UR", "UT"})
@@ -129,6 +129,8 @@ class Conditions:
                 return self._in_zone(source, pair, key.match, self.time_zones)
             if isinstance(key.match, CombinedRange):
                 return self._combined(source, pair[1], key.match)
+        if self.time_zones is not None and source.vr == "DT" and isinstance(key.match, Range):
+            return self._date_time_in_zone(source, key.match, self.time_zones)
         match source.kind:
             case Kind.GROUPED_NAME:
                 return self._grouped_name(source, key)
@@ -236,6 +238,24 @@ class Conditions:
         first, last = (match.value, match.value) if isinstance(match, SingleValue) else (match.first, match.last)
         first, last = shifted(first[:8], -2), shifted(last[:8], 2)
         return every(between(day, first, last, rows_found(source, rows_of_days(first, last))), found)
+
+    def _date_time_in_zone(self, source: Stored, match: Range, zones: TimeZones) -> Condition:
+        """One that names its offset is of that, another of its study's."""
+        wanted, usual = zones
+
+        @lru_cache(maxsize=1024)
+        def matches(value: str, offset: str) -> bool:
+            own = utc_offset_minutes(offset)
+            stored = usual if own is None else own
+            return any(
+                date_time_matches_in_zone(
+                    match, normalise_date_time(text), stored_minutes=stored, wanted_minutes=wanted
+                )
+                for text in value.split("\\")
+            )
+
+        columns = Column(source.table, source.column), Column("studies", "timezone_offset")
+        return self._call(source.table, matches, *columns)
 
     def _name(self, source: Stored, key: Key) -> Condition:
         """The folded names together narrow, each with its groups decides."""

@@ -134,7 +134,7 @@ def _is_kept(sequence: int, tag: int) -> bool:
 def _keys(asked: Elements, matched: Collection[int], agreed: Agreed) -> Iterator[Key]:
     """What is to be matched; an attribute without a value is only returned."""
     for tag, element in asked.items():
-        if tag not in matched or not element.value:
+        if tag not in matched or not element.value or _only_reserves(tag, asked):
             continue
         is_sequence = vr_of(tag) == "SQ"
         if is_sequence is not (element.vr == "SQ") and vr_of(tag) != "UN":
@@ -142,7 +142,7 @@ def _keys(asked: Elements, matched: Collection[int], agreed: Agreed) -> Iterator
             raise InvalidKey(f"{keyword_of(tag)} {is_what}", offending=(tag,))
         key = key_of(
             tag,
-            element,
+            _kept(tag, element),
             fuzzy=agreed.fuzzy,
             empty_value=agreed.empty_value,
             multiple_values=agreed.multiple_values,
@@ -150,6 +150,23 @@ def _keys(asked: Elements, matched: Collection[int], agreed: Agreed) -> Iterator
         )
         if key is not None:
             yield key
+
+
+def _kept(tag: int, element: Element) -> Element:
+    """The element without what its items ask in vain: that shall not decide anything (QF-03, QF-17)."""
+    if tag != tags.REQUEST_ATTRIBUTES_SEQUENCE:
+        return element
+    items = ({inner: asked for inner, asked in item.items() if _is_kept(tag, inner)} for item in _items(element))
+    return Element("SQ", tuple(items))
+
+
+def _only_reserves(tag: int, asked: Elements) -> bool:
+    """Whether it is a private creator whose block has no key: then it only says whose attributes are wanted, and
+    objects without them are answers too (PS3.5 7.8.1, QF-13)."""
+    group, block = tag >> 16, tag & 0xFFFF
+    if not group & 1 or not 0x10 <= block <= 0xFF:
+        return False
+    return not any(other >> 8 == group << 8 | block and element.value for other, element in asked.items())
 
 
 def _fixed(identifier: Elements, level: Level, ae_title: str, offset: str | None) -> Iterator[tuple[int, Element]]:

@@ -32,6 +32,14 @@ _NOBODYS: Final = frozenset(
 """Where and how objects can be had; no object's header knows."""
 
 
+_ABOUT_BYTES: Final = frozenset(
+    {
+        0x00080001,  # Length to End, retired
+        0xFFFCFFFC,  # Data Set Trailing Padding
+    }
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
     """What answers hold of the attributes asked for, which of these can be matched, and whether nothing is left out."""
@@ -60,9 +68,9 @@ def takes_part(tag: int, level: Level, model: Model, *, relational: bool) -> boo
 
 
 def is_of_request(tag: int) -> bool:
-    """Whether it says how to read the request or is answered for all entities alike; or it is a retired group length,
-    which is still met (QF-22)."""
-    return tag in NEVER_KEYS or tag in OF_EVERY_LEVEL or tag & 0xFFFF == 0
+    """Whether it says how to read the request or is answered for all entities alike; or it is about the request's
+    bytes: a retired group length, which is still met (QF-22), or padding."""
+    return tag in _ABOUT_BYTES or tag in NEVER_KEYS or tag in OF_EVERY_LEVEL or tag & 0xFFFF == 0
 
 
 def vr_for(tag: int, given: str) -> str:

@@ -13,7 +13,8 @@ from kit.asking import EVERYTHING, Asking, asking, request
 from kit.encode import EXPLICIT_LITTLE
 from kit.finding import PATIENT_ROOT, PATIENT_STUDY_ONLY, STUDY_ROOT
 from kit.hospital import DATE, EVERY_STUDY, EVERYTHING_STORED, JANE_OLD, TIME, ZONE
-from kit.identifiers import SYNTAXES, identifier
+from kit.identifiers import SYNTAXES, encoded, identifier
+from kit.samples import put
 from pacslite.dimse.status import PENDING, PENDING_WITH_WARNING, SUCCESS
 from pacslite.errors import InvalidKey, MistypedArgument, UnableToProcess
 from pacslite.facts import QueryServed
@@ -364,6 +365,55 @@ async def test_qf_22_group_lengths_and_groups_below_0008_are_no_keys(ask: Asking
     assert asked.statuses == {PENDING}
     assert asked.values("StudyInstanceUID") == ["1.1", "1.2"]
     assert not any(element.tag.element == 0 for answer in asked.answers for element in answer)
+
+
+async def test_qf_22_what_is_about_the_bytes_of_a_request_is_no_key(ask: Asking) -> None:
+    """Length to End of old senders, and padding at the end, whatever it is filled with."""
+    raw = (
+        EXPLICIT_LITTLE.element(0x00080001, "UL", EXPLICIT_LITTLE.ul(999))
+        + encoded(identifier("IMAGE", StudyInstanceUID="1.1", SeriesInstanceUID="1.1.1", SOPInstanceUID=None))
+        + EXPLICIT_LITTLE.element(0xFFFCFFFC, "OB", b"\xff" * 10)
+    )
+    asked = await ask(raw)
+    assert asked.statuses == {PENDING}
+    assert asked.values("SOPInstanceUID") == ["1.1.1.1", "1.1.1.2"]
+    assert not any(tag in answer for answer in asked.answers for tag in (0x00080001, 0xFFFCFFFC))
+
+
+async def test_qf_17_what_no_item_has_decides_nothing(ask: Asking) -> None:
+    """No series here has a request; a key that is not supported does not make one necessary (QF-03, QF-13)."""
+    for item, is_there in (({"PatientName": "x", "RequestedProcedureID": None}, True), ({"PatientName": "x"}, False)):
+        asked = await ask(
+            identifier("SERIES", StudyInstanceUID="1.1", SeriesInstanceUID=None, RequestAttributesSequence=[item])
+        )
+        assert asked.statuses == {PENDING_WITH_WARNING}
+        assert asked.values("SeriesInstanceUID") == ["1.1.1", "1.1.2"]
+        assert all(("RequestAttributesSequence" in answer) is is_there for answer in asked.answers)
+
+
+@pytest.mark.parametrize(
+    ("creator", "value", "found"),
+    [
+        ("ACME", "", {"1.1.1.1": "", "1.1.1.2": "", "1.1.1.9": "secret"}),
+        ("ACME", "sec*", {"1.1.1.9": "secret"}),
+        ("OTHER", "sec*", {}),
+    ],
+)
+async def test_qf_13_a_private_creator_decides_only_with_a_key_of_its_block(
+    ask: Asking, creator: str, value: str, found: dict[str, str]
+) -> None:
+    """It says whose attributes are meant (PS3.5 7.8.1); what has none is an answer to universal matching."""
+    private = ((0x00090010, "LO", "ACME"), (0x00091001, "LO", "secret"))
+    await put(ask.archive, JANE_OLD.but(instance="1.1.1.9", more=(*JANE_OLD.more, *private)))
+    asked = await ask(
+        EXPLICIT_LITTLE.element(0x00080018, "UI", "")
+        + EXPLICIT_LITTLE.element(0x00080052, "CS", "IMAGE")
+        + EXPLICIT_LITTLE.element(0x00090010, "LO", creator)
+        + EXPLICIT_LITTLE.element(0x00091001, "LO", value)
+        + EXPLICIT_LITTLE.element(0x0020000D, "UI", "1.1")
+        + EXPLICIT_LITTLE.element(0x0020000E, "UI", "1.1.1")
+    )
+    assert {str(one.SOPInstanceUID): str(one[0x00091001].value or "") for one in asked.answers} == found
 
 
 # --- Facts ----------------------------------------------------------------------------------------------------------

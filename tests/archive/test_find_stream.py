@@ -78,7 +78,7 @@ async def test_the_first_answers_come_alone_and_batches_grow(filled: Path, tmp_p
     async with opened(filled, tmp_path, patience_s=LONGER_THAN_A_TEST) as index:
         async with aclosing(index.finder.find(ALL)) as batches:
             sizes = [len(rows) async for rows in batches]
-        assert sizes[:3] == [16, 64, 256]
+        assert sizes[:3] == [32, 128, 512]
         assert max(sizes) == 512
         assert sum(sizes) == COUNT
 

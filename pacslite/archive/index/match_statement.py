@@ -57,6 +57,9 @@ _STATEMENTS: Final = 512
 Statement = tuple[str, tuple[int, ...]]
 """SQL, and which value goes to each of its parameters."""
 
+Beginning = tuple[int, str]
+"""The number of the condition to begin with, -1 if no index helps any, and its table."""
+
 
 class CrossJoin(Join):
     """A join whose left side SQLite reads first."""
@@ -72,13 +75,19 @@ def _cross_join(join: CrossJoin, compiler: SQLCompiler, **options: Any) -> str:
 
 def matching(level: Level, conditions: Sequence[Condition]) -> tuple[str, tuple[SQLValue, ...]]:
     """SQL that finds the ids of the rows of ``level``, and its parameters."""
-    sql, order = _statement(level, tuple(condition.term for condition in conditions), _first(level, conditions))
+    first, _ = beginning(level, conditions)
+    sql, order = _statement(level, tuple(condition.term for condition in conditions), first)
+    return sql, parameters(conditions, order)
+
+
+def parameters(conditions: Sequence[Condition], order: Sequence[int]) -> tuple[SQLValue, ...]:
+    """The values of the conditions as a statement takes them."""
     values = [value for condition in conditions for value in condition.values]
-    return sql, tuple(values[number] for number in order)
+    return tuple([values[number] for number in order])
 
 
-def _first(level: Level, conditions: Sequence[Condition]) -> tuple[int, str]:
-    """The number of the condition to begin with, and its table; -1 if no index helps."""
+def beginning(level: Level, conditions: Sequence[Condition]) -> tuple[Beginning, float]:
+    """Where to begin, and about how many rows of ``level`` are reached from there; 0 if no index helps."""
     best, found = 0.0, (-1, TABLE_OF[level])
     wanted = _FAN_OUT[_NAMES.index(TABLE_OF[level])]
     for number, condition in enumerate(conditions):
@@ -86,18 +95,26 @@ def _first(level: Level, conditions: Sequence[Condition]) -> tuple[int, str]:
             reached = condition.rows * wanted / _FAN_OUT[_NAMES.index(condition.table)]
             if found[0] < 0 or reached < best:
                 best, found = reached, (number, condition.table)
-    return found
+    return found, best
 
 
 @lru_cache(maxsize=_STATEMENTS)
-def _statement(level: Level, terms: tuple[Term, ...], first: tuple[int, str]) -> Statement:
+def _statement(level: Level, terms: tuple[Term, ...], first: Beginning) -> Statement:
+    target = TABLES[_NAMES.index(TABLE_OF[level])]
+    return found_rows(level, [target.c.id], set(), terms, first)
+
+
+def found_rows(
+    level: Level, columns: Sequence[ColumnElement[Any]], needed: set[str], terms: tuple[Term, ...], first: Beginning
+) -> Statement:
+    """A statement for ``columns`` of what is found; they are of the ``needed`` tables."""
     number_of_first, start = first
     numbers = count()
     clauses = Clauses({table.name: table for table in TABLES}, numbers)
     rendered = [clauses.of(term, free=number == number_of_first) for number, term in enumerate(terms)]
     target = TABLES[_NAMES.index(TABLE_OF[level])]
-    used = {name for term in terms for name in tables_of(term)}
-    query = select(target.c.id).select_from(_path(start, target.name, used)).where(*rendered)
+    used = needed | {name for term in terms for name in tables_of(term)}
+    query = select(*columns).select_from(_path(start, target.name, used)).where(*rendered)
     if target is instances and not used - {target.name} and start == target.name:
         query = query.where(instances.c.series.is_not(None))  # what has no patient is in no model (PS3.4 C.6)
     return compiled(query)

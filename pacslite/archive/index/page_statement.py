@@ -1,4 +1,4 @@
-"""The statement that reads what answers hold, for a page of rows whose ids are known."""
+"""The statement that reads what answers hold: for a page of rows whose ids are known, or of all where few are found."""
 
 from __future__ import annotations
 
@@ -12,10 +12,21 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Text, bindparam, cast, func, literal_column, select
 
 from pacslite.archive.index.attributes import Kind
-from pacslite.archive.index.match_statement import TABLES, Clauses, CrossJoin, Statement, compiled, tables_of
+from pacslite.archive.index.match_statement import (
+    TABLES,
+    Beginning,
+    Clauses,
+    CrossJoin,
+    Statement,
+    beginning,
+    compiled,
+    found_rows,
+    parameters,
+    tables_of,
+)
 from pacslite.archive.index.schema import instances, series, series_requests, studies
 from pacslite.archive.index.sources import OF_REQUEST, SOURCES, TABLE_OF, Made, Stored
-from pacslite.archive.index.terms import Term
+from pacslite.archive.index.terms import Condition, SQLValue, Term
 from pacslite.archive.query import Row, Wanted
 from pacslite.dicom.elements import Element, Value
 from pacslite.dicom.levels import Level
@@ -27,11 +38,14 @@ _OF_INSTANCE: Final = ("path", "data_set_offset", "sop_class_uid", "sop_instance
 LOCATED: Final = (*_OF_INSTANCE, "study_uid", "series_uid")
 """What tells where the file of an instance is: columns behind those that are wanted."""
 
+_FEW: Final = 100
+"""Rows that may be reached where they are read without their ids: the images of a series and what is less."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """``sql`` takes the ids as JSON, then the values of its terms in ``order``. What ``finish`` names by place is not
-    yet the value that it stands for."""
+    """``sql`` takes the ids as JSON if it is for such, then the values of its terms in ``order``. What ``finish`` names
+    by place is not yet the value that it stands for."""
 
     sql: str
     order: tuple[int, ...]
@@ -56,9 +70,42 @@ def page_of(level: Level, wanted: tuple[Wanted, ...], terms: tuple[Term, ...] = 
 
     With ``terms`` each row is looked at again: it may have changed, or another may have its id by now.
     """
+    columns, needed, finish = _columns(level, wanted, located=located)
+    needed |= {name for term in terms for name in tables_of(term)}
+    sql, order = _statement(level, columns, needed, terms)
+    return Page(sql=sql, order=order[1:], finish=finish)
+
+
+def of_few(
+    level: Level, wanted: tuple[Wanted, ...], conditions: Sequence[Condition], *, located: bool = False
+) -> tuple[Page, tuple[SQLValue, ...]] | None:
+    """A statement for the rows themselves and its parameters, where an index finds so few that ids need not come first.
+
+    It takes half the time that a statement for the ids and one for the rows take together.
+    """
+    first, reached = beginning(level, conditions)
+    if not 0 < reached <= _FEW:
+        return None
+    page = _of_few(level, wanted, tuple([condition.term for condition in conditions]), first, located=located)
+    return page, parameters(conditions, page.order)
+
+
+@lru_cache(maxsize=512)
+def _of_few(
+    level: Level, wanted: tuple[Wanted, ...], terms: tuple[Term, ...], first: Beginning, *, located: bool
+) -> Page:
+    columns, needed, finish = _columns(level, wanted, located=located)
+    sql, order = found_rows(level, columns, needed, terms, first)
+    return Page(sql=sql, order=order, finish=finish)
+
+
+def _columns(
+    level: Level, wanted: tuple[Wanted, ...], *, located: bool
+) -> tuple[list[ColumnElement[Any]], set[str], tuple[tuple[int, Finish], ...]]:
+    """What answers hold as columns, the tables that these are of, and how to finish them."""
     columns: list[ColumnElement[Any]] = []
     finish: list[tuple[int, Finish]] = []
-    needed = {TABLE_OF[level]} | {name for term in terms for name in tables_of(term)}
+    needed = {TABLE_OF[level]}
     for place, attribute in enumerate(wanted):
         source = SOURCES.get(attribute.tag)
         if source is None:  # read from the file
@@ -74,8 +121,7 @@ def page_of(level: Level, wanted: tuple[Wanted, ...], terms: tuple[Term, ...] = 
     if located:
         needed |= {"studies", "series"}
         columns += [*(instances.c[name] for name in _OF_INSTANCE), studies.c.study_uid, series.c.series_uid]
-    sql, order = _statement(level, columns or [literal_column("1")], needed, terms)
-    return Page(sql=sql, order=order[1:], finish=tuple(finish))
+    return columns or [literal_column("1")], needed, tuple(finish)
 
 
 def _statement(level: Level, columns: list[ColumnElement[Any]], needed: set[str], terms: tuple[Term, ...]) -> Statement:

@@ -1,13 +1,14 @@
-"""One query of the index: ids from a statement that finds them, rows by their ids.
+"""One query of the index: a few rows at once, many by their ids.
 
 Theory of operation
 -------------------
-A search borrows a connection and lets its cursor find ids, a few at first and more later; the rows of each batch are
-read by their ids in the same step and from the same snapshot. While rows are being used the cursor rests, and with it
-a snapshot that keeps the write-ahead log from beginning anew. So a second after its start, at the latest when the
-consumer has its next batch, the cursor runs to its end: the ids that are left go into an array, eight bytes each, and
-the connection goes back. From then on pages of ids become rows through any connection, each row looked at again, as it
-may have changed meanwhile, or gone and given its id to another.
+A search borrows a connection. Where an index finds few rows, as it does for most queries, one statement reads them all.
+Otherwise, and if they turn out to be more than the first batch may have, the cursor finds ids, a few at first and more
+later; the rows of each batch are read by their ids in the same step and from the same snapshot. While rows are being
+used the cursor rests, and with it a snapshot that keeps the write-ahead log from beginning anew. So a second after its
+start, at the latest when the consumer has its next batch, the cursor runs to its end: the ids that are left go into an
+array, eight bytes each, and the connection goes back. From then on pages of ids become rows through any connection,
+each row looked at again, as it may have changed meanwhile, or gone and given its id to another.
 
 Closing interrupts SQLite at once. The connection is given back by the last step that its thread does for this search,
 so nobody waits for that, and nobody else's statement is interrupted.
@@ -24,7 +25,7 @@ from dataclasses import dataclass
 
 from pacslite.archive.index.conditions import Conditions
 from pacslite.archive.index.match_statement import matching
-from pacslite.archive.index.page_statement import Page, page_of
+from pacslite.archive.index.page_statement import Page, of_few, page_of
 from pacslite.archive.index.reader import IndexReader, ReaderConnection
 from pacslite.archive.index.terms import SQLValue
 from pacslite.archive.query import Row, Wanted
@@ -35,7 +36,7 @@ from pacslite.dicom.levels import Level
 class Pace:
     """How much is looked for at a time, and for how long."""
 
-    first_rows: int = 16
+    first_rows: int = 32
     most_rows: int = 512
     growth: int = 4
     hold_s: float = 1.0
@@ -64,6 +65,8 @@ async def search(reader: IndexReader, wanted: Search) -> AsyncGenerator[Sequence
                 yield rows
     finally:
         lent.close()
+    if not lent.left:
+        return
     conditions = wanted.conditions.conditions
     page = page_of(wanted.level, wanted.wanted, tuple(each.term for each in conditions), located=wanted.located)
     values = [value for condition in conditions for value in condition.values]
@@ -148,15 +151,18 @@ class _Cursor:
 
     def __init__(self, wanted: Search) -> None:
         self._wanted = wanted
-        self._page = page_of(wanted.level, wanted.wanted, located=wanted.located)
         self._ids: sqlite3.Cursor | None = None
         self.left: array[int] = array("q")
         self.ended = False
 
     def step(self, connection: sqlite3.Connection, count: int) -> list[Row]:
         """The next rows, fewer than ``count`` if there are no more or they are far between."""
+        wanted = self._wanted
         if self._ids is None:
-            self._ids = connection.execute(*matching(self._wanted.level, self._wanted.conditions.conditions))
+            if (few := self._few(connection, count)) is not None:
+                self.ended = True
+                return few
+            self._ids = connection.execute(*matching(wanted.level, wanted.conditions.conditions))
         ids: list[int] = []
         patience = 0.0
         for (found,) in self._ids:
@@ -164,13 +170,25 @@ class _Cursor:
             if len(ids) == count:
                 break
             now = time.monotonic()
-            patience = patience or now + self._wanted.pace.patience_s
+            patience = patience or now + wanted.pace.patience_s
             if now > patience:
                 break
         else:
             self.ended = True
             self.close()
-        return _rows(connection, self._page, ids) if ids else []
+        return _rows(connection, page_of(wanted.level, wanted.wanted, located=wanted.located), ids) if ids else []
+
+    def _few(self, connection: sqlite3.Connection, count: int) -> list[Row] | None:
+        """All rows, if not many are expected and there are no more than ``count``."""
+        wanted = self._wanted
+        found = of_few(wanted.level, wanted.wanted, wanted.conditions.conditions, located=wanted.located)
+        if found is None:
+            return None
+        page, values = found
+        cursor = connection.execute(page.sql, values)
+        rows = cursor.fetchmany(count + 1)
+        cursor.close()
+        return page.rows(rows) if len(rows) <= count else None
 
     def drain(self, _: sqlite3.Connection) -> None:
         try:

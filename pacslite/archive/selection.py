@@ -47,9 +47,10 @@ _COLUMNS: Final[Mapping[int, ColumnElement[str]]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """An object that has been removed since it was selected."""
+    """An object that was selected and is not found any more, or cannot be looked up."""
 
     sop_instance_uid: str
+    reason: str = "removed from the archive meanwhile"
 
 
 @dataclass(slots=True)
@@ -94,14 +95,20 @@ class Selection:
         return MappingProxyType(self._counts)
 
     async def pages(self, kinds: Collection[Kind] | None = None) -> AsyncGenerator[list[StoredObject | Gone], None]:
-        """Each object once, those that are gone by now included; only those that were of ``kinds``, if given."""
+        """Each object once, those that cannot be found now included; only those that were of ``kinds``, if given."""
         wanted = None if kinds is None else {at for at, kind in enumerate(self._kinds) if kind in kinds}
         for page in self._pages:
             uids: list[str] = json.loads(page.uids)
             if wanted is not None:
                 uids = [uid for uid, kind in zip(uids, page.kinds, strict=True) if kind in wanted]
             if uids:
-                yield await _run(self._reader, partial(self._look_up, uids))
+                yield await self._found(uids)
+
+    async def _found(self, uids: Sequence[str]) -> list[StoredObject | Gone]:
+        try:
+            return await _run(self._reader, partial(self._look_up, uids))
+        except sqlite3.Error as error:  # what was sent so far stands, and what follows may be found again
+            return [Gone(uid, f"the index cannot be read: {error}") for uid in uids]
 
     def _look_up(self, uids: Sequence[str], connection: sqlite3.Connection) -> list[StoredObject | Gone]:
         rows = _page_statement().execute(connection, {"uids": json.dumps(uids)})

@@ -24,7 +24,7 @@ from pacslite.archive.selection import Gone, Kind
 from pacslite.dicom.transfer_syntax import transfer_syntax
 from pacslite.dicom.uids import name_of
 from pacslite.dimse.service import Context
-from pacslite.errors import ObjectUnreadable, PacsliteError
+from pacslite.errors import CannotConvert, ObjectUnreadable, PacsliteError
 
 WHOLE_BYTES: Final = 1 << 20
 """An object up to this size is read whole, a larger one in pieces of it."""
@@ -53,6 +53,10 @@ class NoSuitableContext(PacsliteError):
     """No presentation context was agreed on that takes the object (PS3.4 C.4.2.3)."""
 
 
+class Abandoned(PacsliteError):
+    """Nobody wants the object any more: it was not made ready."""
+
+
 @dataclass(slots=True)
 class SubOperation:
     """One C-STORE that is owed; ``attempts`` is how often it was begun."""
@@ -62,9 +66,11 @@ class SubOperation:
 
 
 class Source:
-    """The sub-operations still to be performed, those that were given back first. Any number of associations share it.
+    """The sub-operations still to be performed. Any number of associations share it.
 
-    An object that is gone from the archive is not given but told to ``gone``. Leaving the block closes ``pages``.
+    What was given back unsent comes first. What an association was lost with comes last: it may be what ended it, and
+    would end the next one too before the others had their turn. An object that is gone from the archive is not given
+    but told to ``gone``. Leaving the block closes ``pages``.
     """
 
     def __init__(
@@ -73,6 +79,7 @@ class Source:
         self._pages = pages
         self._gone = gone
         self._operations: deque[SubOperation] = deque()
+        self._suspects: deque[SubOperation] = deque()
         self._turning: asyncio.Task[None] | None = None
         self._at_end = False
 
@@ -94,10 +101,11 @@ class Source:
             if self._turning is None or self._turning.done():
                 self._turning = asyncio.create_task(self._turn_page())
             await asyncio.shield(self._turning)
-        return self._operations.popleft() if self._operations else None
+        operations = self._operations or self._suspects
+        return operations.popleft() if operations else None
 
     def give_back(self, operation: SubOperation) -> None:
-        self._operations.appendleft(operation)
+        (self._suspects if operation.attempts else self._operations).appendleft(operation)
 
     async def _turn_page(self) -> None:
         page = await anext(self._pages, None)
@@ -186,7 +194,7 @@ class Loaded:
     index: int
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Ready:
     """An object that is being made ready, or the reason why it cannot be sent."""
 
@@ -200,7 +208,7 @@ class Ready:
         """What is to be sent; raises :class:`PacsliteError` if it cannot be."""
         match self.outcome:
             case PacsliteError() as error:
-                raise error
+                raise error.with_traceback(None)  # it may be that of many, and would remember each raise
             case Loaded(slab, index):
                 assert slab.loaded is not None
                 # One cancelled waiter must not take the bytes from the others.
@@ -210,7 +218,15 @@ class Ready:
                     raise found
                 return found
             case task:
-                return await task
+                await asyncio.wait({task})
+                if task.cancelled():
+                    raise Abandoned("nobody wants it any more")
+                return task.result()
+
+    def abandon(self) -> None:
+        """Do not make it ready, if that takes a task of its own: ``data_set`` raises :class:`Abandoned` then."""
+        if isinstance(self.outcome, asyncio.Task):
+            self.outcome.cancel()
 
 
 class ReadAhead:
@@ -263,7 +279,7 @@ class ReadAhead:
                     await made.aclose()
 
     def give_back(self, operation: SubOperation) -> None:
-        """It was sent and not answered: when this is closed, its turn comes again before all others'."""
+        """It was not answered: when this is closed, its turn comes again."""
         self._unanswered.append(operation)
 
     async def close(self) -> None:
@@ -297,7 +313,10 @@ class ReadAhead:
             route = self._route((stored.sop_class_uid, stored.transfer_syntax_uid))
             if isinstance(route, NoSuitableContext):
                 batch.append(Ready(operation, None, converted=False, outcome=route))
-            elif route.converted or stored.size > WHOLE_BYTES or _needs_padding(stored):
+            elif stored.size % 2 and not (route.converted or self._can_be_made_even(stored)):
+                reason = CannotConvert("its length is odd, and fragments are even (PS3.8 Annex E.2)")
+                batch.append(Ready(operation, None, converted=False, outcome=reason))
+            elif route.converted or stored.size > WHOLE_BYTES or stored.size % 2:
                 batch.append(self._begin_alone(operation, route))
                 break
             elif size > SLAB_BYTES:
@@ -317,17 +336,23 @@ class ReadAhead:
 
     def _begin_alone(self, operation: SubOperation, route: Route) -> Ready:
         stored = operation.stored
-        if route.converted:
+        if route.converted or (stored.size % 2 and not _is_deflated(stored)):
             pieces, ready_bytes = self._convert(stored, route.context.transfer_syntax), _CONVERTED_BYTES
             reserved = ready_bytes
         else:
             pieces, ready_bytes = self._archive.pieces(stored, piece_bytes=WHOLE_BYTES), WHOLE_BYTES
-            if _needs_padding(stored):
+            if stored.size % 2:
                 pieces = _padded(pieces)
             reserved = 2 * WHOLE_BYTES  # the next piece is being read while this one is sent
         self._reserved += reserved
         beginning = asyncio.create_task(_begun(pieces, ready_bytes))
         return Ready(operation, route.context, converted=route.converted, outcome=beginning, reserved=reserved)
+
+    def _can_be_made_even(self, stored: StoredObject) -> bool:
+        """Some writers leave out the NUL with which PS3.5 A.5 ends a deflated data set of odd length. Any other one has
+        an element of odd length somewhere, which is padded when it is written anew."""
+        plain = self._converter is not None and not transfer_syntax(stored.transfer_syntax_uid).encapsulated
+        return plain or _is_deflated(stored)
 
     def _convert(self, stored: StoredObject, target: str) -> AsyncGenerator[bytes, None]:
         assert self._converter is not None  # there is no route that converts without one
@@ -364,10 +389,8 @@ class ReadAhead:
             self._slabs.append(slab)
 
 
-def _needs_padding(stored: StoredObject) -> bool:
-    """Some writers leave out the NUL with which PS3.5 A.5 ends a deflated data set of odd length, and fragments of odd
-    length are refused (PS3.8 Annex E.2). What is odd otherwise has no padding that would mean nothing."""
-    return stored.size % 2 == 1 and transfer_syntax(stored.transfer_syntax_uid).deflated
+def _is_deflated(stored: StoredObject) -> bool:
+    return transfer_syntax(stored.transfer_syntax_uid).deflated
 
 
 async def _padded(pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:

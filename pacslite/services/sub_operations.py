@@ -3,9 +3,9 @@
 Theory of operation. A :class:`Destination` says which kinds of objects may share an association and opens it, or gives
 the one that is there. On each association as many sub-operations run as its window allows; all of them take what is
 next from one :class:`Source`, through a :class:`ReadAhead` of their own, until it is empty. A sub-operation that fails
-is counted and the loop goes on. When an association is lost, what was sent on it without an answer is given back; it
-is opened once more if the destination allows that. What nobody took in the end has failed. ``stop`` starts nothing
-new; what is in flight comes to its end and is counted (STANDARD QR-11).
+is counted and the loop goes on. When an association is lost, what was sent on it without an answer is given back, to
+have its second turn after all others; it is opened once more if the destination allows that. What nobody took in the
+end has failed. ``stop`` starts nothing new; what is in flight comes to its end and is counted (STANDARD QR-11).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pacslite.dimse.service import Invoker
 from pacslite.dimse.status import Kind, kind_of
 from pacslite.errors import AssociationError, ObjectUnreadable, PacsliteError
 from pacslite.services.progress import Progress
-from pacslite.services.read_ahead import Converter, ReadAhead, Ready, Source, Stream, SubOperation
+from pacslite.services.read_ahead import Abandoned, Converter, ReadAhead, Ready, Source, Stream, SubOperation
 
 _MOST_IN_FLIGHT: Final = 64
 """On one association, where the peer sets no limit (PS3.7 D.3.3.3)."""
@@ -98,14 +98,18 @@ class SubOperations:
         }
         self._stopping = False
         self._connecting: set[asyncio.Task[None]] = set()
+        self._awaited: set[Ready] = set()
         self._reached = self._unreachable = False
         self._lost = "the destination cannot be reached"
 
     def stop(self) -> None:
-        """Begin nothing more. Associations that are being opened are given up, those that are open end in order."""
+        """Begin nothing more. Associations that are being opened are given up, those that are open end in order; what
+        is still being converted is not waited for."""
         self._stopping = True
         for task in self._connecting:
             task.cancel()
+        for ready in self._awaited:
+            ready.abandon()
 
     async def run(self) -> None:
         """Perform them all."""
@@ -130,6 +134,8 @@ class SubOperations:
     async def _converse(self, source: Source, kinds: Collection[ObjectKind]) -> None:
         """Send until nothing is left, on one association, and on another one if that is lost."""
         for _ in range(2 if self._destination.may_reconnect else 1):
+            if self._stopping:
+                return
             reached = False
             try:
                 async with self._connected(kinds) as invoker:
@@ -137,7 +143,7 @@ class SubOperations:
                     await self._send_over(invoker, source)
             except AssociationError as error:
                 self._lost = str(error)
-                if not reached or self._stopping:
+                if not reached:
                     return
             else:
                 return
@@ -193,7 +199,7 @@ class SubOperations:
         operation = ready.operation
         stored = operation.stored
         try:
-            data_set = await ready.data_set()
+            data_set = await self._made_ready(ready)
             if self._stopping:
                 return False
             assert ready.context is not None  # without one there is no data set
@@ -210,10 +216,20 @@ class SubOperations:
             )
         except AssociationError:
             raise
-        except PacsliteError as error:
-            self._fail(stored.sop_instance_uid, str(error), damaged=isinstance(error, ObjectUnreadable))
+        except Abandoned:
+            return False
+        except (PacsliteError, OSError, MemoryError) as error:  # of reading or converting: it costs this object alone
+            reason = str(error) or type(error).__name__
+            self._fail(stored.sop_instance_uid, reason, damaged=isinstance(error, ObjectUnreadable))
             return False
         return self._answered(stored, answer.status, converted=ready.converted)
+
+    async def _made_ready(self, ready: Ready) -> bytes | memoryview | Stream:
+        self._awaited.add(ready)
+        try:
+            return await ready.data_set()
+        finally:
+            self._awaited.remove(ready)
 
     # --- What became of each ----------------------------------------------------------------------------------------
 
@@ -240,7 +256,7 @@ class SubOperations:
             ahead.give_back(operation)
 
     def _is_gone(self, gone: Gone) -> None:
-        self._fail(gone.sop_instance_uid, "removed from the archive meanwhile")
+        self._fail(gone.sop_instance_uid, gone.reason)
 
     def _fail(self, sop_instance_uid: str, reason: str, *, damaged: bool = False) -> None:
         self.progress.fail(sop_instance_uid, reason)

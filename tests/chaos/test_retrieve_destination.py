@@ -145,13 +145,27 @@ def dies_at(*numbers: int) -> object:
 
 
 def test_one_that_dies_in_the_middle_and_comes_back(place: Place) -> None:
-    """What it had not answered is sent again."""
+    """What it had not answered is sent again, after the others."""
     with sink(place, answers=dies_at(5)) as taking:
         final, _ = place.move()
     assert counted(final) == (0x0000, COUNT, 0, 0)
     assert taking.connections == 2
-    assert taking.uids[4] == taking.uids[5]
+    assert taking.uids[4] == taking.uids[-1]
     assert len(taking.uids) == COUNT + 1
+
+
+def test_qr_04_one_that_dies_of_one_object_gets_all_the_others(place: Place) -> None:
+    poison = OBJECTS[2].sop_instance
+
+    def answer(_: int, command: CommandSet) -> int:
+        if command.sop_instance == poison:
+            raise Stop
+        return 0x0000
+
+    with sink(place, answers=answer):
+        final, failed = place.move()
+    assert counted(final) == (0xB000, COUNT - 1, 1, 0)
+    assert failed == [poison]
 
 
 def test_one_that_dies_twice(place: Place) -> None:

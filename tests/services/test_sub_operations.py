@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
+
 from kit.identifiers import EXPLICIT
 from kit.retrieving import Calls, Taker, contexts, retrieving, study
 from kit.samples import Sample
@@ -53,7 +55,7 @@ async def test_what_had_no_answer_is_sent_again_on_a_new_association(tmp_path: P
     async with sending(tmp_path, Calls(first, second), study(6)) as operations:
         await operations.run()
         assert counted(operations.progress) == (6, 0, 0)
-        assert (numbers(first), numbers(second)) == ([1, 2, 3], [3, 4, 5, 6])
+        assert (numbers(first), numbers(second)) == ([1, 2, 3], [4, 5, 6, 3])
 
 
 async def test_everything_in_flight_is_sent_again(tmp_path: Path) -> None:
@@ -69,17 +71,22 @@ async def test_a_destination_that_is_lost_twice_is_not_called_again(tmp_path: Pa
     destination = Calls(first, second)
     async with sending(tmp_path, destination, study(6)) as operations:
         await operations.run()
-        assert counted(operations.progress) == (4, 2, 0)
-        assert operations.progress.failed_uids == ["1.2.3.1.1.5", "1.2.3.1.1.6"]
-        assert operations.progress.why_failed == "2 lost at 5"
+        assert counted(operations.progress) == (3, 3, 0)
+        assert sorted(operations.progress.failed_uids) == ["1.2.3.1.1.3", "1.2.3.1.1.5", "1.2.3.1.1.6"]
+        assert operations.progress.why_failed == "3 lost at 5"
         assert destination.connections == 2
 
 
-async def test_an_object_that_ends_the_association_twice_has_failed(tmp_path: Path) -> None:
-    first, second = takers(3, 3)
-    async with sending(tmp_path, Calls(first, second), study(4)) as operations:
+@pytest.mark.parametrize("window", [1, 4])
+async def test_qr_04_an_object_that_ends_the_association_twice_fails_without_those_behind_it(
+    tmp_path: Path, window: int
+) -> None:
+    first, second = takers(3, 3, window=window)
+    async with sending(tmp_path, Calls(first, second), study(30)) as operations:
         await operations.run()
-        assert counted(operations.progress) == (2, 2, 0)
+        assert "1.2.3.1.1.3" in operations.progress.failed_uids
+        assert operations.progress.failed < 2 * window  # those in flight with it, both times
+        assert operations.progress.remaining == 0
 
 
 async def test_one_that_does_not_come_back(tmp_path: Path) -> None:

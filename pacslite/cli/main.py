@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import traceback
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -43,6 +44,9 @@ VERBS = (
 )
 """Each verb's module adds itself to the program; the order is that of the help."""
 
+_OF_THE_DISK: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS})
+"""What may fail wherever something is written, standard output included."""
+
 
 def program() -> typer.Typer:
     """The whole command line."""
@@ -70,6 +74,9 @@ def main() -> None:
         _report(str(error), session)
         sys.exit(exit_for(error))
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
+            _report(f"{error.filename or 'cannot write'}: {error.strerror}", session)
+            sys.exit(Exit.FAILED)
         _report(f"defect, please report it: {type(error).__name__}: {error}", session)
         sys.exit(Exit.DEFECT)
 

@@ -90,6 +90,10 @@ def test_a_table_for_people(pacslite: RunCommand, monkeypatch: pytest.MonkeyPatc
     assert "[bold]Doe^Jane" in words
     assert words.count("1") >= 57
     assert "\x1b[2J" not in ended.out
+    assert uid not in ended.out
+    monkeypatch.setenv("COLUMNS", "80")
+    with peer(respond) as address:
+        assert uid in pacslite("find", address, "--bare", "-k", "PatientName").out
 
 
 def test_what_an_answer_holds_cannot_steer_a_terminal(pacslite: RunCommand) -> None:

@@ -96,6 +96,15 @@ def test_a_defect_has_a_code_of_its_own(run: Run, monkeypatch: pytest.MonkeyPatc
     assert run("fail") == Ended(Exit.DEFECT, "", "pacslite: defect, please report it: KeyError: 'oops'\n")
 
 
+def test_a_full_disk_is_no_defect(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write() -> None:
+        with open("/dev/full", "wb", buffering=0) as full:
+            full.write(b"x")
+
+    monkeypatch.setattr(main_module, "VERBS", (lambda app: app.command("write")(write), *main_module.VERBS))
+    assert run("write") == Ended(Exit.FAILED, "", "pacslite: cannot write: No space left on device\n")
+
+
 def test_ctrl_c_is_no_error_of_ours(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt() -> None:
         raise KeyboardInterrupt

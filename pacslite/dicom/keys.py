@@ -168,7 +168,7 @@ class _Agreed:
                 normal = normal_form(vr, text)
                 found = SingleValue(normal) if normal else None
         if found is None:
-            raise _invalid(tag, f"{_EXPECTED.get(vr, 'no value')}: {_shown(text)}")
+            raise _invalid(tag, _EXPECTED.get(vr, "no value"))
         return found
 
     def _of_time(self, tag: int, text: str) -> Match | None:
@@ -198,12 +198,13 @@ class _Agreed:
 _ANY_VM: Final = ("UN", "1-n")
 
 _EXPECTED: Final = {
-    "DA": "no date or range of dates",
-    "TM": "no time or range of times",
-    "DT": "no date and time or range",
-    "DS": "no number",
-    "IS": "no integer",
+    "DA": "not YYYYMMDD or a range of it",
+    "TM": "not HHMMSS or a range of it",
+    "DT": "not YYYYMMDDHHMMSS or a range",
+    "DS": "not a number",
+    "IS": "not an integer",
 }
+"""What a value should be. It is not repeated: comments are logged, and it may be a birth date."""
 
 
 def _vr(tag: int, element: Element) -> str:
@@ -237,11 +238,6 @@ def _combined_inside(key: Key) -> Key:
 def _check_length(tag: int, text: str) -> None:
     if len(text) > MAX_PATTERN:
         raise _invalid(tag, f"longer than {MAX_PATTERN} characters")
-
-
-def _shown(text: str) -> str:
-    """An Error Comment is of the default character repertoire."""
-    return "".join(char if " " <= char <= "~" and char != "\\" else "?" for char in text.strip(" \0"))
 
 
 def _invalid(tag: int, problem: str) -> InvalidKey:

@@ -377,18 +377,18 @@ def test_ranges(vr: str, wanted: str, inside: list[str], outside: list[str]) -> 
 @pytest.mark.parametrize(
     ("vr", "wanted", "words"),
     [
-        ("DA", "-", "no date or range"),
-        ("DA", "20200131-20200101", "no date or range"),
-        ("DA", "20201301", "no date or range"),
-        ("DA", "202001", "no date or range"),
-        ("TM", "-", "no time or range"),
-        ("TM", "25", "no time or range"),
+        ("DA", "-", "not YYYYMMDD or a range"),
+        ("DA", "20200131-20200101", "not YYYYMMDD or a range"),
+        ("DA", "20201301", "not YYYYMMDD or a range"),
+        ("DA", "202001", "not YYYYMMDD or a range"),
+        ("TM", "-", "not HHMMSS or a range"),
+        ("TM", "25", "not HHMMSS or a range"),
         ("TM", "2200-0600", "past midnight"),
-        ("DT", "-", "no date and time"),
-        ("DT", "20200101x", "no date and time"),
-        ("IS", "one", "no integer"),
-        ("IS", "99999999999999999999", "no integer"),
-        ("DS", "1,5", "no number"),
+        ("DT", "-", "not YYYYMMDDHHMMSS or a range"),
+        ("DT", "20200101x", "not YYYYMMDDHHMMSS or a range"),
+        ("IS", "one", "not an integer"),
+        ("IS", "99999999999999999999", "not an integer"),
+        ("DS", "1,5", "not a number"),
     ],
 )
 def test_refusals_say_what_is_wrong(vr: str, wanted: str, words: str) -> None:
@@ -396,6 +396,7 @@ def test_refusals_say_what_is_wrong(vr: str, wanted: str, words: str) -> None:
     error = refusal(vr, wanted)
     assert words in error.comment
     assert error.offending == (TAG_OF[vr],)
+    assert len(wanted) < 2 or wanted not in error.comment, "a value is a patient's and would be logged"
 
 
 def test_an_error_comment_is_of_the_default_repertoire() -> None:

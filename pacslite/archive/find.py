@@ -45,7 +45,7 @@ class Finder:
         self._pace = pace or Pace()
         self._tasks = asyncio.Semaphore(max(1, settings.file_threads // 2))
 
-    async def find(self, query: Query) -> AsyncGenerator[Sequence[Row], None]:
+    def find(self, query: Query) -> AsyncGenerator[Sequence[Row], None]:
         """Batches of answers, none of them empty."""
         conditions = Conditions(time_zones=self._time_zones(query))
         in_files: list[Key] = []
@@ -55,18 +55,22 @@ class Finder:
             else:
                 in_files.append(key)
         headers = _Headers(self._settings, tuple(in_files), query.wanted)
+        in_index = not headers.tags
         wanted = Search(
             level=query.level,
             conditions=conditions,
             wanted=query.wanted,
-            located=bool(headers.tags),
+            located=not in_index,
             pace=self._pace,
         )
-        async with contextlib.aclosing(search(self._reader, wanted)) as batches:
+        found = search(self._reader, wanted)
+        return found if in_index else self._all_completed(found, headers)
+
+    async def _all_completed(
+        self, found: AsyncGenerator[Sequence[Row], None], headers: _Headers
+    ) -> AsyncGenerator[Sequence[Row], None]:
+        async with contextlib.aclosing(found) as batches:
             async for rows in batches:
-                if not headers.tags:
-                    yield rows
-                    continue
                 async with contextlib.aclosing(self._completed(rows, headers)) as completed:
                     async for answers in completed:
                         yield answers

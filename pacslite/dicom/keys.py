@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from types import MappingProxyType
 from typing import Final
 
@@ -93,8 +94,7 @@ def key_of(
     combined date-time matching. With ``combined`` a range of times may go past midnight, and the keys have to go
     through :func:`combine`. Raises :class:`InvalidKey`.
     """
-    agreed = _Agreed(fuzzy=fuzzy, empty_value=empty_value, multiple_values=multiple_values, combined=combined)
-    return agreed.key_of(tag, element)
+    return _agreed(fuzzy, empty_value, multiple_values, combined).key_of(tag, element)
 
 
 def combine(keys: Iterable[Key]) -> tuple[Key, ...]:
@@ -109,7 +109,7 @@ def combine(keys: Iterable[Key]) -> tuple[Key, ...]:
     return tuple(map(_combined_inside, by_tag.values()))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class _Agreed:
     """Reads keys by what was negotiated."""
 
@@ -194,6 +194,8 @@ class _Agreed:
         wanted = tuple(match for match in found if isinstance(match, SingleValue | NameMatch))
         return AllOf(wanted) if wanted else None
 
+
+_agreed = cache(_Agreed)  # sixteen of them at most
 
 _ANY_VM: Final = ("UN", "1-n")
 

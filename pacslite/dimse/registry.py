@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from pacslite.dimse.command import CommandField
 from pacslite.dimse.permission import Permission
@@ -41,6 +42,7 @@ class ServiceRegistry:
 
     def __init__(self, registrations: Iterable[Registration]) -> None:
         self.registrations = tuple(registrations)
+        self._registered = lru_cache(maxsize=256)(self.find)  # each operation asks anew
 
     def find(self, abstract_syntax: str, related_general: tuple[str, ...] = ()) -> Registration | None:
         """The registration that serves ``abstract_syntax``, or None."""
@@ -54,7 +56,7 @@ class ServiceRegistry:
 
         Raises :class:`SOPClassNotSupported` or :class:`UnrecognizedOperation` (PS3.7 Annex C.5).
         """
-        registration = self.find(abstract_syntax, related_general)
+        registration = self._registered(abstract_syntax, related_general)
         if registration is None:
             raise SOPClassNotSupported("this SOP class is not supported")
         try:

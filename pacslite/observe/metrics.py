@@ -95,9 +95,10 @@ class Metrics:
         self._defects = Counter(
             "pacslite_defects", "Failures that nobody expected; the log has them.", registry=registry
         )
-        # labels() costs more than counting does; what is counted for every object is looked up here instead.
+        # labels() costs more than counting does; what is counted for every object or query is looked up here.
         self._by_operation: dict[tuple[str, int], Counter] = {}
         self._by_command: dict[str, Histogram] = {}
+        self._by_query: dict[tuple[str, str], tuple[Counter, Counter, Histogram]] = {}
         self._by_outcome: dict[str, Counter] = {}
         self._count: dict[type[Fact], Callable[[Any], None]] = {
             facts.TaskFailed: self._task_failed,
@@ -154,9 +155,18 @@ class Metrics:
         self._by_command[fact.command].observe(fact.seconds)
 
     def _query_served(self, fact: facts.QueryServed) -> None:
-        self._queries.labels(fact.level, fact.outcome).inc()
-        self._query_answers.labels(fact.level).inc(fact.answers)
-        self._query_first_seconds.labels(fact.level).observe(fact.first_s)
+        key = fact.level, fact.outcome
+        found = self._by_query.get(key)
+        if found is None:
+            found = self._by_query[key] = (
+                self._queries.labels(*key),
+                self._query_answers.labels(fact.level),
+                self._query_first_seconds.labels(fact.level),
+            )
+        queries, answers, first_seconds = found
+        queries.inc()
+        answers.inc(fact.answers)
+        first_seconds.observe(fact.first_s)
 
     def _retrieval_served(self, fact: facts.RetrievalServed) -> None:
         command = fact.command.removesuffix("-RQ")

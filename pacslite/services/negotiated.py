@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 NEGOTIABLE: Final = (
@@ -38,6 +39,7 @@ class Agreed:
     multiple_values: bool = False
 
     @classmethod
+    @lru_cache(maxsize=128)  # every query asks, and the answers are few
     def by(cls, answer: bytes) -> Agreed:
         """From the answer that was given in negotiation, empty if there was none."""
         whole = answer.ljust(len(NEGOTIABLE), b"\0")[: len(NEGOTIABLE)]

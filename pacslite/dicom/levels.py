@@ -62,6 +62,8 @@ class Model:
 
     def higher_levels(self, level: Level) -> tuple[Level, ...]:
         """The levels above ``level`` in this model, from the top: their unique keys go with a hierarchical request."""
+        if level in self.levels:  # the usual case: each query asks
+            return self.levels[: self.levels.index(level)]
         return tuple(other for other in self.levels if other.is_above(level))
 
     def level_of(self, tag: int) -> Level:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from pacslite.archive.index.sources import OF_REQUEST
 from pacslite.archive.query import Query, Wanted
@@ -24,6 +25,8 @@ from pacslite.dicom.vrs import vr_of
 from pacslite.errors import InvalidKey
 from pacslite.services.identifier_shape import is_of_request, shape_of, takes_part, vr_for
 from pacslite.services.negotiated import Agreed
+
+_LEVELS: Final = {level.value: level for level in Level}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +45,7 @@ def question(identifier: Elements, model: Model, agreed: Agreed, *, ae_title: st
         _require_unique_keys(identifier, level, model)
     offset = _utc_offset(identifier) if agreed.time_zone else None
     asked = {tag: element for tag, element in identifier.items() if not is_of_request(tag)}
-    plain = tuple((tag, element.vr) for tag, element in asked.items() if element.vr != "SQ")
+    plain = tuple([(tag, element.vr) for tag, element in asked.items() if element.vr != "SQ"])
     shape = shape_of(plain, level, model, relational=agreed.relational)
     sequences = [
         _wanted(tag, element) if takes_part(tag, level, model, relational=agreed.relational) else (None, False)
@@ -69,13 +72,13 @@ def question(identifier: Elements, model: Model, agreed: Agreed, *, ae_title: st
 def _level(identifier: Elements, model: Model) -> Level:
     """Query/Retrieve Level (0008,0052), which the model must have (QF-04)."""
     value = _text(identifier.get(tags.QUERY_RETRIEVE_LEVEL))
-    for level in model.levels:
-        if level.value == value:
-            return level
+    level = _LEVELS.get(value)
+    if level is not None and level in model.levels:
+        return level
     choice = ", ".join(level.value for level in model.levels)
     if not value:
         words = f"Query/Retrieve Level is missing; use {choice}"
-    elif any(level.value == value for level in Level):
+    elif level is not None:
         words = f"{model.name} has no {value} level; use {choice}"
     else:
         words = f"no such Query/Retrieve Level; use {choice}"
@@ -84,14 +87,12 @@ def _level(identifier: Elements, model: Model) -> Level:
 
 def _require_unique_keys(identifier: Elements, level: Level, model: Model) -> None:
     """Of all higher levels, a single value each (C.4.1.2.1, QF-06)."""
-    missing = [
-        higher.unique_key for higher in model.higher_levels(level) if not _text(identifier.get(higher.unique_key))
-    ]
+    needed = [higher.unique_key for higher in model.higher_levels(level)]
+    missing = [tag for tag in needed if not _text(identifier.get(tag))]
     if missing:
         names = ", ".join(keyword_of(tag) for tag in missing)
         raise InvalidKey(f"{level.value} level needs {names}", offending=tuple(missing))
-    for higher in model.higher_levels(level):
-        tag = higher.unique_key
+    for tag in needed:
         if any(special in _text(identifier[tag]) for special in "*?\\"):
             raise InvalidKey(f"{keyword_of(tag)} must be one value at {level.value} level", offending=(tag,))
 

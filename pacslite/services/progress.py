@@ -46,8 +46,10 @@ class Progress:
 
     @property
     def why_failed(self) -> str:
-        """The commonest reasons."""
-        return "; ".join(f"{count} {reason}" for reason, count in self.reasons.most_common(4))
+        """The commonest reasons, and how often each if there are several."""
+        if len(self.reasons) == 1:
+            return next(iter(self.reasons))
+        return "; ".join(f"{count}: {reason}" for reason, count in self.reasons.most_common(4))
 
     def counters(self, *, remaining: bool) -> dict[int, Value]:
         """The command elements; ``remaining`` is only for answers that are not the last, and for a cancelled one

@@ -37,7 +37,9 @@ def test_qr_05_the_list_of_failed_ones() -> None:
     progress.fail("1.3", "refused with A700")
     ((tag, element),) = progress.failed_list.items()
     assert (tag, element.vr, element.value) == (0x00080058, "UI", "1.2\\1.3")
-    assert progress.why_failed == "2 refused with A700"
+    assert progress.why_failed == "refused with A700"
+    progress.fail("1.4", "file is gone")
+    assert progress.why_failed == "2: refused with A700; 1: file is gone"
 
 
 # --- When ------------------------------------------------------------------------------------------------------------

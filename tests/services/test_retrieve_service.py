@@ -431,7 +431,7 @@ async def test_what_was_served_is_told_without_a_word_about_the_patient(tmp_path
         assert (served.command, served.level, served.destination) == ("C-GET-RQ", "STUDY", "WS1")
         assert (served.objects, served.completed, served.failed, served.outcome) == (3, 2, 1, "complete")
         assert served.bytes == 2 * len(study(1)[0].data_set())
-        assert served.reason == "1 refused with A700"
+        assert served.reason == "refused with A700"
         assert "1.2.3" not in repr(served)
         assert "Doe" not in repr(served)
 

@@ -79,7 +79,7 @@ class Invoker(Protocol):
         """Invoke an operation that has one response and return that; a Message ID is supplied.
 
         Raises :class:`AssociationError` if the association ends first or nothing passes over it for ``answer_s``
-        seconds. Nothing else holds calls against ``window``: the caller does.
+        seconds. Calls beyond ``window`` wait for their turn.
         """
 
 

@@ -51,6 +51,9 @@ from pacslite.ul.pdu import AbortReason, AssociateAC, AssociateRJ, AssociateRQ
 
 Perform = Callable[["Association", Request], Awaitable[None]]
 
+_NO_LIMIT = 1 << 16
+"""More operations than Message IDs cannot be outstanding."""
+
 
 @dataclass(slots=True)
 class Totals:
@@ -85,6 +88,7 @@ class Association:
         self.peer = Peer(association=number, address="", port=0)
         self.contexts: Mapping[int, Context] = {}
         self.window = 1
+        self._places = asyncio.Semaphore(1)
         self.totals = Totals()
         self.how_it_ended = "silent"
         self.protocol = AssociationProtocol(role, limits, self)
@@ -174,6 +178,7 @@ class Association:
     def _establish(self, contexts: Mapping[int, Context], *, invoke: int, perform: int) -> None:
         self.contexts = contexts
         self.window = invoke
+        self._places = asyncio.Semaphore(invoke or _NO_LIMIT)
         self.established_at = self._clock()
         self._performer.perform_at_once(perform)
         self.how_it_ended = ""
@@ -186,8 +191,13 @@ class Association:
             self._opened(self)
 
     def is_waiting_for_peer(self) -> bool:
-        """The peer's silence counts when every running operation waits for the peer's bytes, or none runs."""
+        """The peer's silence counts when every running operation waits for the peer's bytes, or none runs.
+
+        Not if we have called: then it is ours to ask for something, and what we send may take long to be made.
+        """
         if self._budget.paused or self._crowded or self._invoker.busy:
+            return False
+        if self._role is Role.REQUESTOR and not self._performer.busy:
             return False
         return self._performer.awaits_only_peer
 
@@ -352,8 +362,11 @@ class Association:
         *,
         answer_s: float = 60.0,
     ) -> CommandSet:
-        """Invoke an operation that has one response and return that; raises as an :class:`Invocation` does."""
-        async with self.invoke(context_id, elements, data_set, answer_s=answer_s) as invocation:
+        """Invoke an operation that has one response and return that; raises as an :class:`Invocation` does.
+
+        No more of them than the window allows are outstanding, whoever calls (DM-02): others wait for their turn.
+        """
+        async with self._places, self.invoke(context_id, elements, data_set, answer_s=answer_s) as invocation:
             response = await anext(invocation)
             if response.data_set is not None:
                 response.data_set.discard()
@@ -368,10 +381,12 @@ class Association:
     def _quiet_since(self) -> float:
         """Since when nothing has passed that would show the peer alive; now, while it cannot be expected to speak.
 
-        As requestor, what the peer invokes is part of what we asked for (C-GET): it waits for us to perform that.
+        As requestor, what the peer invokes is part of what we asked for (C-GET): it waits for us to perform that. As
+        acceptor, a peer that has us stop reading, by invoking more than was agreed, keeps its own answers from us.
         """
-        performing = self._role is Role.REQUESTOR and not self._performer.awaits_only_peer
-        return self._clock() if performing or self._holding else self.protocol.active_at
+        if self._role is Role.REQUESTOR and (self._holding or not self._performer.awaits_only_peer):
+            return self._clock()
+        return self.protocol.active_at
 
     # --- Ending -----------------------------------------------------------------------------------------------------
 

@@ -31,6 +31,7 @@ class Requester:
 
     associations: Final = 1
     may_reconnect: Final = False
+    is_requester: Final = True
     elements: Final[Mapping[int, Value]] = {}
 
     def __init__(self, invoker: Invoker) -> None:
@@ -75,6 +76,7 @@ class Called:
     """C-MOVE: associations that we open to a peer."""
 
     may_reconnect: Final = True
+    is_requester: Final = False
 
     def __init__(self, callee: Callee, call: Call, originator: Originator) -> None:
         self._callee = callee

@@ -89,11 +89,12 @@ class Reports:
             return self._pending_s - since
         return min(self._pending_s, max(SIGN_OF_LIFE_S - since, 0.0))
 
-    def is_due(self, progress: Progress, now: float) -> bool:
-        """Whether to report now; if so, it counts as done."""
+    def is_due(self, progress: Progress, now: float, *, requester_has_the_turn: bool = False) -> bool:
+        """Whether to report now; if so, it counts as done. There are no signs of life to a requester that has yet to
+        answer us: it waits for nothing, and what we send would pass for a sign of its own."""
         since = now - self._last
         changed = progress.done != self._said
         if since < (self._pending_s if changed else SIGN_OF_LIFE_S):
             return False
         self._last, self._said = now, progress.done
-        return True
+        return changed or not requester_has_the_turn

@@ -97,7 +97,9 @@ class Retrieval:
         try:
             while not performing.done():
                 await asyncio.wait({performing}, timeout=reports.wait_s(self._clock()))
-                if not performing.done() and reports.is_due(progress, self._clock()):
+                if not performing.done() and reports.is_due(
+                    progress, self._clock(), requester_has_the_turn=operations.await_requester
+                ):
                     yield Response(status=PENDING, elements=progress.counters(remaining=True))
             performing.result()
             account.outcome = "cancelled" if progress.remaining else "complete"

@@ -20,7 +20,7 @@ from pacslite.archive.archive import Archive
 from pacslite.archive.model import StoredObject
 from pacslite.archive.selection import Gone, Selection
 from pacslite.archive.selection import Kind as ObjectKind
-from pacslite.dimse.command import DATA_SET_FOLLOWS, CommandField, Tag, Value
+from pacslite.dimse.command import DATA_SET_FOLLOWS, CommandField, CommandSet, Tag, Value
 from pacslite.dimse.service import Invoker
 from pacslite.dimse.status import Kind, kind_of
 from pacslite.errors import AssociationError, ObjectUnreadable, PacsliteError
@@ -41,6 +41,10 @@ class Destination(Protocol):
     @property
     def may_reconnect(self) -> bool:
         """Whether an association that was lost may be opened once more."""
+
+    @property
+    def is_requester(self) -> bool:
+        """Whether they go to whoever asked for them, over the association on which that is told how far it is."""
 
     @property
     def elements(self) -> Mapping[int, Value]:
@@ -99,8 +103,14 @@ class SubOperations:
         self._stopping = False
         self._connecting: set[asyncio.Task[None]] = set()
         self._awaited: set[Ready] = set()
+        self._in_flight = 0
         self._reached = self._unreachable = False
         self._lost = "the destination cannot be reached"
+
+    @property
+    def await_requester(self) -> bool:
+        """Whether it is the requester that has yet to answer for an object."""
+        return self._destination.is_requester and self._in_flight > 0
 
     def stop(self) -> None:
         """Begin nothing more. Associations that are being opened are given up, those that are open end in order; what
@@ -196,24 +206,13 @@ class SubOperations:
 
     async def _perform(self, invoker: Invoker, ready: Ready) -> bool:
         """Send the object and count the answer; whether the peer has taken it."""
-        operation = ready.operation
-        stored = operation.stored
+        stored = ready.operation.stored
         try:
             data_set = await self._made_ready(ready)
             if self._stopping:
                 return False
-            assert ready.context is not None  # without one there is no data set
-            operation.attempts += 1
-            answer = await invoker.call(
-                ready.context.context_id,
-                {
-                    **self._elements,
-                    Tag.AFFECTED_SOP_CLASS_UID: stored.sop_class_uid,
-                    Tag.AFFECTED_SOP_INSTANCE_UID: stored.sop_instance_uid,
-                },
-                aiter(data_set) if isinstance(data_set, Stream) else data_set,
-                answer_s=self._manner.answer_s,
-            )
+            ready.operation.attempts += 1
+            answer = await self._store(invoker, ready, data_set)
         except AssociationError:
             raise
         except Abandoned:
@@ -223,6 +222,24 @@ class SubOperations:
             self._fail(stored.sop_instance_uid, reason, damaged=isinstance(error, ObjectUnreadable))
             return False
         return self._answered(stored, answer.status, converted=ready.converted)
+
+    async def _store(self, invoker: Invoker, ready: Ready, data_set: bytes | memoryview | Stream) -> CommandSet:
+        assert ready.context is not None  # without one there is no data set
+        stored = ready.operation.stored
+        self._in_flight += 1
+        try:
+            return await invoker.call(
+                ready.context.context_id,
+                {
+                    **self._elements,
+                    Tag.AFFECTED_SOP_CLASS_UID: stored.sop_class_uid,
+                    Tag.AFFECTED_SOP_INSTANCE_UID: stored.sop_instance_uid,
+                },
+                aiter(data_set) if isinstance(data_set, Stream) else data_set,
+                answer_s=self._manner.answer_s,
+            )
+        finally:
+            self._in_flight -= 1
 
     async def _made_ready(self, ready: Ready) -> bytes | memoryview | Stream:
         self._awaited.add(ready)

@@ -113,6 +113,7 @@ class Calls:
     """A destination made of ``takers``: each connection is the next of them, or the error that it is."""
 
     elements: Mapping[int, Value] = {}
+    is_requester = False
 
     def __init__(self, *takers: Taker | AssociationError, associations: int = 1, may_reconnect: bool = True) -> None:
         self.associations = associations

@@ -124,6 +124,15 @@ async def test_several_operations_are_outstanding_at_once() -> None:
         assert await asyncio.gather(*(stored(requested, b"ab") for _ in range(30))) == [0] * 30
 
 
+async def test_whoever_called_may_take_time_before_it_asks_for_something() -> None:
+    """What is to be sent may have to be converted first."""
+    limits, later = ConnectionLimits(idle_s=0.02), asyncio.Event()
+    async with peer(b"ab") as (remote, _), associate(remote, proposal(), limits=limits) as requested:
+        asyncio.get_running_loop().call_later(0.2, later.set)
+        await later.wait()
+        assert await stored(requested, b"ab") == 0
+
+
 async def test_a_rejection_says_why() -> None:
     async with peer(unknown=UnknownCallers.NONE) as (remote, _):
         with pytest.raises(AssociationRejected, match="calling AE title") as caught:

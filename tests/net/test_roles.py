@@ -13,11 +13,11 @@ import pytest
 
 from kit.message import c_store_rq, command_set, us
 from kit.rawpeer import RELEASE_RQ, RawPeer, contexts_for, user_information
-from pacslite.dimse.command import DATA_SET_FOLLOWS, NO_DATA_SET, CommandField, Tag, Value
+from pacslite.dimse.command import DATA_SET_FOLLOWS, NO_DATA_SET, CommandField, Tag, Value, decode_command
 from pacslite.dimse.permission import EVERYTHING, Permission
 from pacslite.dimse.registry import Registration, ServiceRegistry
 from pacslite.dimse.service import Context, Request, Response, Service
-from pacslite.errors import AssociationError, LocalProtocolError
+from pacslite.errors import AssociationError, ConnectionLost, LocalProtocolError
 from pacslite.facts import ignore
 from pacslite.net.acceptor import Acceptor, AcceptorLimits
 from pacslite.net.access import AccessPolicy, UnknownCallers
@@ -108,7 +108,11 @@ def storage(service: Taking) -> Registration:
 
 @asynccontextmanager
 async def site(
-    getting: Service | None = None, permissions: frozenset[Permission] = EVERYTHING, *, window: int = 8
+    getting: Service | None = None,
+    permissions: frozenset[Permission] = EVERYTHING,
+    *,
+    window: int = 8,
+    limits: ConnectionLimits | None = None,
 ) -> AsyncIterator[Remote]:
     retrieval = Registration(
         name="Retrieve",
@@ -125,7 +129,7 @@ async def site(
         perform=Dispatcher(registry, ignore).perform,
         access=AccessPolicy((), ae_titles=["US"], unknown=UnknownCallers.LOOPBACK, unknown_permissions=permissions),
         limits=AcceptorLimits(async_window=window),
-        connection_limits=ConnectionLimits(),
+        connection_limits=limits or ConnectionLimits(),
         order=Order.SENDER,
         observe=ignore,
     )
@@ -223,6 +227,60 @@ async def test_qr_13_a_requester_that_releases_in_the_middle_is_not_waited_for()
         statuses, last = await asyncio.to_thread(script, remote.port)
     assert (statuses, last) == ([0xA702], ReleaseRP())
     assert errors == ["the peer released the association before it answered"] * 2
+
+
+async def test_dm_02_two_who_send_over_one_association_keep_to_its_window_together() -> None:
+    events: list[str] = []
+
+    class Fetching:
+        async def serve(self, request: Request) -> AsyncGenerator[Response, None]:
+            async def data_set(number: int) -> AsyncGenerator[bytes, None]:
+                events.append(f"{number} sent")
+                yield b"ab"
+
+            async def send(number: int) -> None:
+                await request.invoker.call(3, STORE, data_set(number))
+                events.append(f"{number} answered")
+
+            await asyncio.gather(send(1), send(2))
+            yield Response()
+
+    ours = ServiceRegistry([storage(Taking())])
+    async with (
+        site(Fetching()) as remote,
+        associate(remote, proposal(), perform=Dispatcher(ours, ignore).perform) as requested,
+        requested.association.invoke(1, GET) as invocation,
+    ):
+        assert [response.command.status async for response in invocation] == [SUCCESS]
+    assert events == ["1 sent", "1 answered", "2 sent", "2 answered"]
+
+
+async def test_a_requester_whose_requests_keep_its_own_answers_back_is_not_waited_for_for_ever() -> None:
+    """While too many requests wait, nothing is read: neither what it answers, nor that it does not."""
+
+    class Fetching:
+        async def serve(self, request: Request) -> AsyncGenerator[Response, None]:
+            with pytest.raises(ConnectionLost, match="no answer"):
+                await request.invoker.call(3, STORE, b"ab", answer_s=0.1)
+            yield Response(status=0xA702)
+
+    def script(port: int) -> list[int]:
+        roles = [RoleSelection(sop_class=CT, scu=False, scp=True)]
+        with RawPeer(port) as peer:
+            peer.associate(contexts_for((GETTING, IMPLICIT), (CT, IMPLICIT)), information=user_information(roles=roles))
+            for number in (1, 2, 3):
+                peer.send_message(1, command_set({0x0100: us(0x0010), 0x0110: us(number), 0x0800: us(0x0101)}))
+            statuses: list[int] = []
+            while len(statuses) < 3:
+                pdu = peer.read_pdu()
+                assert isinstance(pdu, PDataTF)
+                (value,) = pdu.pdvs
+                if value.command and (command := decode_command(value.data)).is_response:
+                    statuses.append(command.status)
+            return statuses
+
+    async with site(Fetching(), window=1, limits=ConnectionLimits(max_waiting_operations=2)) as remote:
+        assert await asyncio.to_thread(script, remote.port) == [0xA702] * 3
 
 
 async def test_dm_03_nothing_is_invoked_against_the_roles() -> None:

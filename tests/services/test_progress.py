@@ -45,7 +45,9 @@ def test_qr_05_the_list_of_failed_ones() -> None:
 # --- When ------------------------------------------------------------------------------------------------------------
 
 
-def reported(changes: list[float], until: float, pending_s: float = 1.0) -> list[float]:
+def reported(
+    changes: list[float], until: float, pending_s: float = 1.0, *, requester_has_the_turn: bool = False
+) -> list[float]:
     """The times of all reports when something changes at ``changes``, asked for as a service does."""
     progress, now = Progress(1000), 100.0
     reports, said = Reports(pending_s, now), []
@@ -55,7 +57,7 @@ def reported(changes: list[float], until: float, pending_s: float = 1.0) -> list
         while due and due[0] <= now:
             progress.completed += 1
             due.pop(0)
-        if reports.is_due(progress, now):
+        if reports.is_due(progress, now, requester_has_the_turn=requester_has_the_turn):
             said.append(round(now - 100.0, 2))
     return said
 
@@ -70,6 +72,13 @@ def test_qr_10_silence_is_broken_every_five_seconds() -> None:
     said = reported([], until=20.0)
     assert len(said) >= 4
     assert all(later - earlier <= 5.01 for earlier, later in pairwise([0.0, *said]))
+
+
+def test_a_requester_that_has_yet_to_answer_for_an_object_is_only_told_of_changes() -> None:
+    """In a C-GET a report would pass for a sign of the requester's own life, and its answer be waited for for ever."""
+    assert reported([], until=60.0, requester_has_the_turn=True) == []
+    (told,) = reported([7.5], until=60.0, requester_has_the_turn=True)
+    assert 7.5 <= told <= 8.51
 
 
 def test_qr_10_a_change_after_silence_is_reported_within_the_time() -> None:

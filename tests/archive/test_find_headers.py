@@ -73,6 +73,13 @@ async def test_any_attribute_is_answered(archive: Archive) -> None:
     assert await found(archive, wanted) == [("1.2.3.3", "120", "0.5\\0.5", "Schädel", "", "CT")]
 
 
+async def test_more_attributes_than_sqlite_has_columns(archive: Archive) -> None:
+    await put(archive, Sample(more=SIMPLE))
+    unknown = [Wanted(tag, "LO") for tag in range(0x00210000, 0x00210000 + 3000) if tag & 0xFFFF]
+    wanted = [*unknown, Wanted(tags.MODALITY, "CS"), Wanted(KVP, "DS"), Wanted(tags.MODALITIES_IN_STUDY, "CS")]
+    assert await found(archive, wanted) == [(*("" for _ in unknown), "CT", "120", "CT")]
+
+
 async def test_any_attribute_is_matched(archive: Archive) -> None:
     for number in range(40):
         more = ((KVP, "DS", "120.0" if number % 10 == 0 else "80"),)

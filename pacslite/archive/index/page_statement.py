@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import count
+from operator import itemgetter
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Text, bindparam, cast, func, literal_column, select
@@ -38,6 +39,12 @@ _OF_INSTANCE: Final = ("path", "data_set_offset", "sop_class_uid", "sop_instance
 LOCATED: Final = (*_OF_INSTANCE, "study_uid", "series_uid")
 """What tells where the file of an instance is: columns behind those that are wanted."""
 
+MOST_REMEMBERED: Final = 100
+"""Attributes of answers whose statements are kept: nobody shall fill the memory with what is asked once."""
+
+_BLANK: Final = -1
+"""Where a row has the empty string."""
+
 _FEW: Final = 100
 """Rows that may be reached where they are read without their ids: the images of a series and what is less."""
 
@@ -45,14 +52,18 @@ _FEW: Final = 100
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
     """``sql`` takes the ids as JSON if it is for such, then the values of its terms in ``order``. What ``finish`` names
-    by place is not yet the value that it stands for."""
+    by place is not yet the value that it stands for. ``pick`` makes room for what only files have, where there is any;
+    as columns these would be too many for SQLite."""
 
     sql: str
     order: tuple[int, ...]
     finish: tuple[tuple[int, Finish], ...]
+    pick: itemgetter[Any] | None
 
     def rows(self, found: list[Any]) -> list[Row]:
         """The rows as answers want them."""
+        if self.pick is not None:
+            found = [self.pick((*row, "")) for row in found]
         if not self.finish:
             return found
         finished = []
@@ -64,16 +75,21 @@ class Page:
         return finished
 
 
-@lru_cache(maxsize=512)
 def page_of(level: Level, wanted: tuple[Wanted, ...], terms: tuple[Term, ...] = (), *, located: bool = False) -> Page:
     """Rows hold ``wanted`` in order, ``located`` ones then :data:`LOCATED`.
 
     With ``terms`` each row is looked at again: it may have changed, or another may have its id by now.
     """
-    columns, needed, finish = _columns(level, wanted, located=located)
+    make = _page_of if len(wanted) <= MOST_REMEMBERED else _page_of.__wrapped__
+    return make(level, wanted, terms, located=located)
+
+
+@lru_cache(maxsize=512)
+def _page_of(level: Level, wanted: tuple[Wanted, ...], terms: tuple[Term, ...], *, located: bool) -> Page:
+    columns, needed, finish, pick = _columns(level, wanted, located=located)
     needed |= {name for term in terms for name in tables_of(term)}
     sql, order = _statement(level, columns, needed, terms)
-    return Page(sql=sql, order=order[1:], finish=finish)
+    return Page(sql=sql, order=order[1:], finish=finish, pick=pick)
 
 
 def of_few(
@@ -86,7 +102,8 @@ def of_few(
     first, reached = beginning(level, conditions)
     if not 0 < reached <= _FEW:
         return None
-    page = _of_few(level, wanted, tuple([condition.term for condition in conditions]), first, located=located)
+    make = _of_few if len(wanted) <= MOST_REMEMBERED else _of_few.__wrapped__
+    page = make(level, wanted, tuple([condition.term for condition in conditions]), first, located=located)
     return page, parameters(conditions, page.order)
 
 
@@ -94,23 +111,25 @@ def of_few(
 def _of_few(
     level: Level, wanted: tuple[Wanted, ...], terms: tuple[Term, ...], first: Beginning, *, located: bool
 ) -> Page:
-    columns, needed, finish = _columns(level, wanted, located=located)
+    columns, needed, finish, pick = _columns(level, wanted, located=located)
     sql, order = found_rows(level, columns, needed, terms, first)
-    return Page(sql=sql, order=order, finish=finish)
+    return Page(sql=sql, order=order, finish=finish, pick=pick)
 
 
 def _columns(
     level: Level, wanted: tuple[Wanted, ...], *, located: bool
-) -> tuple[list[ColumnElement[Any]], set[str], tuple[tuple[int, Finish], ...]]:
-    """What answers hold as columns, the tables that these are of, and how to finish them."""
+) -> tuple[list[ColumnElement[Any]], set[str], tuple[tuple[int, Finish], ...], itemgetter[Any] | None]:
+    """What answers hold as columns, the tables that these are of, how to finish them, and which of them to pick."""
     columns: list[ColumnElement[Any]] = []
+    places: list[int] = []
     finish: list[tuple[int, Finish]] = []
     needed = {TABLE_OF[level]}
     for place, attribute in enumerate(wanted):
         source = SOURCES.get(attribute.tag)
         if source is None:  # read from the file
-            columns.append(literal_column("''"))
+            places.append(_BLANK)
             continue
+        places.append(len(columns))
         needed.add(TABLE_OF[source.level])
         if isinstance(source, Stored):
             columns.append(_stored(source))
@@ -120,8 +139,10 @@ def _columns(
             finish.append((place, finisher))
     if located:
         needed |= {"studies", "series"}
+        places += range(len(columns), len(columns) + len(LOCATED))
         columns += [*(instances.c[name] for name in _OF_INSTANCE), studies.c.study_uid, series.c.series_uid]
-    return columns or [literal_column("1")], needed, tuple(finish)
+    pick = itemgetter(*places) if _BLANK in places else None  # they are located: more than one, so a tuple is picked
+    return columns or [literal_column("1")], needed, tuple(finish), pick
 
 
 def _statement(level: Level, columns: list[ColumnElement[Any]], needed: set[str], terms: tuple[Term, ...]) -> Statement:
@@ -135,6 +156,8 @@ def _statement(level: Level, columns: list[ColumnElement[Any]], needed: set[str]
         joined = CrossJoin(joined, TABLES[above], TABLES[above].c.id == TABLES[above + 1].c[parent])
     clauses = Clauses({table.name: table for table in TABLES}, numbers)
     query = select(*columns).select_from(joined).where(*(clauses.of(term, free=False) for term in terms))
+    if needed == {"instances"}:
+        query = query.where(instances.c.series.is_not(None))  # as where they were found: an id may be another's by now
     sql, order = compiled(query)
     return sql, order
 

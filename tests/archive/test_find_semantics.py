@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from kit.indexed import Indexed, Texts, entry_of, indexed, keys_of
+from pacslite.archive.index.conditions import Conditions
+from pacslite.archive.index.match_statement import matching
 from pacslite.archive.query import Query, Wanted, can_match, can_return
 from pacslite.dicom import tags
 from pacslite.dicom.elements import Element
@@ -336,6 +338,26 @@ async def test_the_levels_above_are_matched_and_answered(index: Indexed) -> None
     wanted = (tags.PATIENT_NAME, tags.STUDY_DATE, tags.MODALITY, tags.INSTANCE_NUMBER, tags.ROWS)
     keys = keys_of(PATIENT_NAME="d*", STUDY_DATE="20200101", MODALITY="C?")
     assert await index.find(Level.IMAGE, wanted, keys) == [("Doe", "20200101", "CT", "7", "")]
+
+
+@pytest.mark.parametrize(
+    ("level", "keys", "first"),
+    [
+        (Level.IMAGE, {"PATIENT_SEX": "F", "INSTANCE_NUMBER": "1"}, "patients"),
+        (Level.IMAGE, {"STUDY_DESCRIPTION": "*a*", "MODALITY": "CT"}, "studies"),
+        (Level.IMAGE, {"MODALITIES_IN_STUDY": "CT"}, "studies"),
+        (Level.SERIES, {"MODALITY": "CT"}, "series"),
+        (Level.IMAGE, {"PATIENT_SEX": "F", "ACCESSION_NUMBER": "A"}, "studies"),
+        (Level.IMAGE, {}, "instances"),
+    ],
+)
+def test_a_query_that_no_index_helps_begins_where_rows_are_few(level: Level, keys: dict[str, str], first: str) -> None:
+    """Of a million instances none is looked at whose patient or study does not match."""
+    conditions = Conditions()
+    for key in keys_of(**keys):
+        conditions.add(key)
+    statement, _ = matching(level, conditions.conditions)
+    assert f"FROM {first} " in statement.replace("\n", " ")
 
 
 async def test_what_has_no_patient_is_in_no_model(index: Indexed) -> None:

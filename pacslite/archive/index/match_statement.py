@@ -87,8 +87,12 @@ def parameters(conditions: Sequence[Condition], order: Sequence[int]) -> tuple[S
 
 
 def beginning(level: Level, conditions: Sequence[Condition]) -> tuple[Beginning, float]:
-    """Where to begin, and about how many rows of ``level`` are reached from there; 0 if no index helps."""
-    best, found = 0.0, (-1, TABLE_OF[level])
+    """Where to begin, and about how many rows of ``level`` are reached from there; 0 if no index helps.
+
+    Then the highest table that has a condition is read whole: it has the fewest rows.
+    """
+    tables = [condition.table for condition in conditions] or [TABLE_OF[level]]
+    best, found = 0.0, (-1, min(tables, key=_NAMES.index))
     wanted = _FAN_OUT[_NAMES.index(TABLE_OF[level])]
     for number, condition in enumerate(conditions):
         if condition.rows:

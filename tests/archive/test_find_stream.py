@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -165,6 +166,23 @@ async def test_a_row_that_comes_later_is_looked_at_again(filled: Path, tmp_path:
         assert len(found) in (COUNT - 1, COUNT)
 
 
+async def test_what_has_no_patient_is_no_answer_though_it_has_the_id_of_one(filled: Path, tmp_path: Path) -> None:
+    """SQLite gives the largest key again when its row is gone."""
+    every_image = Query(level=Level.IMAGE, keys=(), wanted=(Wanted(tags.SOP_INSTANCE_UID, "UI"),))
+    async with (
+        opened(filled, tmp_path, hold_s=0.0, first_rows=1) as index,
+        aclosing(index.finder.find(every_image)) as batches,
+    ):
+        first = await anext(batches)
+        protocol = entry_of({**thing(0), tags.SOP_INSTANCE_UID: "9.9"})
+        with index.writer.transaction():
+            index.writer.remove(f"1.{COUNT - 1}.1.1")
+            index.writer.add(replace(protocol, study_uid="", series_uid=""))
+        rest = [row async for rows in batches for row in rows]
+    assert len(first) + len(rest) == COUNT - 1
+    assert ("9.9",) not in rest
+
+
 async def test_a_query_that_was_drained_can_be_closed(filled: Path, tmp_path: Path) -> None:
     async with opened(filled, tmp_path, hold_s=0.0) as index:
         for batches_read in range(4):
@@ -172,6 +190,19 @@ async def test_a_query_that_was_drained_can_be_closed(filled: Path, tmp_path: Pa
                 for _ in range(batches_read):
                     await anext(batches)
         assert len(await rest(index.finder.find(ALL))) == COUNT
+
+
+async def test_a_cursor_does_not_rest_while_others_wait_for_its_connection(filled: Path, tmp_path: Path) -> None:
+    """However long it might otherwise."""
+    async with (
+        opened(filled, tmp_path, hold_s=LONGER_THAN_A_TEST) as index,
+        aclosing(index.finder.find(ALL)) as slow,
+        aclosing(index.finder.find(ALL)) as other,
+    ):
+        read = len(await anext(slow))
+        assert await asyncio.wait_for(anext(other), 20)
+        assert len(await asyncio.wait_for(rest(index.finder.find(ALL)), 20)) == COUNT
+        assert read + sum([len(rows) async for rows in slow]) == COUNT
 
 
 async def test_connections_go_to_who_has_waited_longest(filled: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Reading the index: a few connections of their own, which never wait for the writer (WAL).
 
-A connection is lent to whoever has waited longest. Everything that SQLite does for it happens in the connection's
+A connection is lent to whoever has waited longest. Who has one and makes no use of it at the moment says so, and is
+called when another waits (:meth:`IndexReader.rests`). Everything that SQLite does for it happens in the connection's
 thread; going there and back takes longer than looking a study up, so each step does as much as it can in one go.
 """
 
@@ -70,6 +71,20 @@ class IndexReader:
         self._idle: list[ReaderConnection] = []
         self._opened: list[ReaderConnection] = []
         self._waiting: collections.deque[asyncio.Future[ReaderConnection]] = collections.deque()
+        self._resting: dict[Callable[[], None], None] = {}
+
+    @property
+    def is_short(self) -> bool:
+        """Whether somebody waits for a connection."""
+        return bool(self._waiting)
+
+    def rests(self, hurry: Callable[[], None]) -> None:
+        """Have ``hurry`` called, once, when a connection is waited for; it should come back soon then."""
+        self._resting[hurry] = None
+
+    def goes_on(self, hurry: Callable[[], None]) -> None:
+        """``hurry`` need not be called any more."""
+        self._resting.pop(hurry, None)
 
     async def all(self, query: ClauseElement) -> Sequence[Sequence[object]]:
         """Every row; for results known to be small."""
@@ -93,6 +108,10 @@ class IndexReader:
             return await self._open()
         waiting: asyncio.Future[ReaderConnection] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiting)
+        if self._resting:
+            hurry = next(iter(self._resting))
+            del self._resting[hurry]
+            hurry()
         try:
             return await waiting
         except asyncio.CancelledError:

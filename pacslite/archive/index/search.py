@@ -5,10 +5,11 @@ Theory of operation
 A search borrows a connection. Where an index finds few rows, as it does for most queries, one statement reads them all.
 Otherwise, and if they turn out to be more than the first batch may have, the cursor finds ids, a few at first and more
 later; the rows of each batch are read by their ids in the same step and from the same snapshot. While rows are being
-used the cursor rests, and with it a snapshot that keeps the write-ahead log from beginning anew. So a second after its
-start, at the latest when the consumer has its next batch, the cursor runs to its end: the ids that are left go into an
-array, eight bytes each, and the connection goes back. From then on pages of ids become rows through any connection,
-each row looked at again, as it may have changed meanwhile, or gone and given its id to another.
+used the cursor rests, and with it the connection and a snapshot that keeps the write-ahead log from beginning anew. So
+a second after its start, at the latest when the consumer has its next batch, or at once when others wait for a
+connection, the cursor runs to its end: the ids that are left go into an array, eight bytes each, and the connection
+goes back. From then on pages of ids become rows through any connection, each row looked at again, as it may have
+changed meanwhile, or gone and given its id to another.
 
 Closing interrupts SQLite at once. The connection is given back by the last step that its thread does for this search,
 so nobody waits for that, and nobody else's statement is interrupted.
@@ -105,8 +106,7 @@ class _Lent:
 
     async def more(self) -> list[Row]:
         """The next rows; none if they are far between, or now have to be read as pages."""
-        if self._timer is not None:
-            self._timer.cancel()
+        self._stir()
         if self._draining is not None:
             await asyncio.shield(self._draining)
             return []
@@ -116,23 +116,31 @@ class _Lent:
         if self._cursor.ended:
             self._closed = True
             self._reader.give_back(self._connection)
-        elif self._loop.time() >= self._until:
+        elif self._reader.is_short or self._loop.time() >= self._until:
             self._drain()
         else:
             self._timer = self._loop.call_at(self._until, self._drain)
+            self._reader.rests(self._drain)
         return rows
 
     def close(self) -> None:
         """Give the connection back, whatever it is doing."""
-        if self._timer is not None:
-            self._timer.cancel()
+        self._stir()
         if self._closed:
             return
         self._closed = True
         self._connection.interrupt_now()
         self._connection.run(lambda _: self._cursor.close()).add_done_callback(self._give_back)
 
+    def _stir(self) -> None:
+        """Rest no longer."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+            self._reader.goes_on(self._drain)
+
     def _drain(self) -> None:
+        self._stir()
         self._draining = self._connection.run(self._cursor.drain)
         self._draining.add_done_callback(self._drained)
 
@@ -151,6 +159,8 @@ class _Cursor:
 
     def __init__(self, wanted: Search) -> None:
         self._wanted = wanted
+        # In the event loop, as each object that a thread touches has to come over from the other processor.
+        self._of_few = of_few(wanted.level, wanted.wanted, wanted.conditions.conditions, located=wanted.located)
         self._ids: sqlite3.Cursor | None = None
         self.left: array[int] = array("q")
         self.ended = False
@@ -180,11 +190,9 @@ class _Cursor:
 
     def _few(self, connection: sqlite3.Connection, count: int) -> list[Row] | None:
         """All rows, if not many are expected and there are no more than ``count``."""
-        wanted = self._wanted
-        found = of_few(wanted.level, wanted.wanted, wanted.conditions.conditions, located=wanted.located)
-        if found is None:
+        if self._of_few is None:
             return None
-        page, values = found
+        page, values = self._of_few
         cursor = connection.execute(page.sql, values)
         rows = cursor.fetchmany(count + 1)
         cursor.close()

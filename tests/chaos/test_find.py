@@ -150,7 +150,8 @@ def test_a_release_in_the_middle_is_answered_after_the_last_answer(server: Runni
 @pytest.mark.parametrize("reset", [False, True], ids=["FIN", "RST"])
 def test_requesters_that_vanish_leave_nothing_behind(server: RunningServer, idle: Held, reset: bool) -> None:
     logged = len(server.log)
-    for read in (0, 1, 3, 200) * 5:
+    at_least = 1 if reset else 0  # a reset may overtake the request, and then there is no query
+    for read in (at_least, 1, 3, 200) * 5:
         peer = slow_peer(server)
         peer.ask(LONG_LIST)
         for _ in range(read):

@@ -100,7 +100,8 @@ def find_command(
     -k StudyInstanceUID=..., images -k SeriesInstanceUID=... as well. A peer that does not do what is negotiated is
     asked all the same, and that is said.
 
-    Exit codes: 0 something was found; 1 nothing was found, or the peer failed; 3 it could not be reached or refused us.
+    Exit codes: 0 something was found; 1 nothing was found, or the peer does not do that or failed; 3 it could not be
+    reached or rejected the association.
     """
     chosen = model_for(model, wants_patients=level is LevelName.PATIENT)
     wanted = Level(level.upper())

@@ -88,8 +88,8 @@ def get_command(
     another one fails, unless --replace is given. An association has room for 127 SOP classes, for fewer with several
     transfer syntaxes each: if objects fail for that, name those that you need with --sop-class.
 
-    Exit codes: 0 all received; 1 something was not, or there was nothing; 3 the peer could not be reached or refused
-    us.
+    Exit codes: 0 all received; 1 something was not, there was nothing, or the peer does not do that; 3 it could not be
+    reached or rejected the association.
     """
     chosen, identifier = retrieval(model, patients, studies, series, images, relational=relational)
     wanted = _Wanted(

@@ -58,7 +58,8 @@ def move_command(
     What is meant is named from the top down: --series needs its --study, --image also its --series, unless relational
     queries are negotiated. The deepest may be repeated.
 
-    Exit codes: 0 all sent; 1 something was not, or there was nothing; 3 the peer could not be reached or refused us.
+    Exit codes: 0 all sent; 1 something was not, there was nothing, or the peer does not do that; 3 it could not be
+    reached or rejected the association.
     """
     if not is_valid_ae_title(destination):
         raise ConfigurationError(f'--to "{destination}": an AE title has 1 to 16 ASCII characters, no backslash')

@@ -13,7 +13,7 @@ from pacslite.dimse.status import CANCEL
 from pacslite.ul.items import ContextResult
 
 _REFUSALS: Final = {
-    ContextResult.USER_REJECTION: "rejected by the user",
+    ContextResult.USER_REJECTION: "user-rejection, mostly for want of a permission",
     ContextResult.NO_REASON: "no reason given",
     ContextResult.ABSTRACT_SYNTAX_NOT_SUPPORTED: "SOP class not supported",
     ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED: "transfer syntax not supported",

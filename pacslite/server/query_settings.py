@@ -9,6 +9,7 @@ from pydantic import Field
 from pacslite.archive.settings import GIB, MIB
 from pacslite.server.section import Section
 from pacslite.server.setting_types import Bytes, Count, PDUBytes, Seconds, UTCOffset
+from pacslite.services.progress import SIGN_OF_LIFE_S
 
 
 class QuerySettings(Section):
@@ -36,11 +37,15 @@ class QuerySettings(Section):
 class RetrieveSettings(Section):
     """How objects are sent where they are asked for (C-MOVE, C-GET)."""
 
-    pending_s: Seconds = Field(
-        1.0, description="Seconds between reports of progress to the requester while there is progress."
+    pending_s: Annotated[float, Field(gt=0, le=SIGN_OF_LIFE_S)] = Field(
+        1.0,
+        description="Seconds between reports of progress to the requester while there is progress. At most "
+        f"{SIGN_OF_LIFE_S:g}: so often it gets one in any case, as requesters give up on silence.",
     )
     connect_s: Seconds = Field(10.0, description="Seconds that a destination has to take the connection.")
-    answer_s: Seconds = Field(60.0, description="Seconds that a destination has to answer for one object.")
+    answer_s: Seconds = Field(
+        60.0, description="Seconds that a destination has to accept the association, and to answer for one object."
+    )
     read_ahead_bytes: Annotated[int, Field(ge=MIB)] = Field(
         16 * MIB, description="Bytes of the next objects that one retrieval reads while the last ones are being sent."
     )

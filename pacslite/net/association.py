@@ -225,6 +225,9 @@ class Association:
             case ConnectionClosed():
                 self.how_it_ended = self.how_it_ended or "connection lost"
 
+    def aborting(self, why: str) -> None:
+        self._invoker.fail(ConnectionLost(f"association aborted: {why}"))
+
     def closed(self, error: AssociationError | None) -> None:
         if self.protocol.closed_because and not self.how_it_ended.startswith(("released", "rejected")):
             self.how_it_ended = f"aborted: {self.protocol.closed_because}"

@@ -37,6 +37,9 @@ class ConnectionUser(Protocol):
     def is_waiting_for_peer(self) -> bool:
         """Whether it is the peer's turn, so that its silence counts as idleness."""
 
+    def aborting(self, why: str) -> None:
+        """We abort the association: what the peer still sends is not looked at, though it has yet to close."""
+
     def closed(self, error: AssociationError | None) -> None:
         """The transport is closed; nothing comes after this."""
 
@@ -157,6 +160,7 @@ class AssociationProtocol(asyncio.Protocol):
         now = self._loop.time()
         self.upper_layer.abort(now, source=source, reason=reason)
         self._settle(now)
+        self._user.aborting(why)
 
     def hang_up(self, why: str, *, source: int = ABORT_BY_PROVIDER) -> None:
         """Send A-ABORT and close, without leaving that to the peer (PS3.8 9.1.4 would wait): there is no time left."""
@@ -185,6 +189,7 @@ class AssociationProtocol(asyncio.Protocol):
         except RemoteProtocolError as error:
             self.closed_because = self.closed_because or str(error)
             self.upper_layer.abort(self._loop.time(), source=ABORT_BY_PROVIDER, reason=error.reason)
+            self._user.aborting(str(error))
 
     def _write(self) -> None:
         pieces = self.upper_layer.data_to_send()

@@ -5,6 +5,7 @@ STANDARD DM-02, DM-03, DM-04, DM-06, QR-07, QR-13."""
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ from pacslite.net.limits import ConnectionLimits
 from pacslite.net.requestor import Proposal, Remote, associate
 from pacslite.ul.items import PresentationContext, RoleSelection, SOPClassExtendedNegotiation
 from pacslite.ul.negotiation import Order
-from pacslite.ul.pdu import PDataTF, ReleaseRP
+from pacslite.ul.pdu import PDU, Abort, PDataTF, ReleaseRP
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 GETTING = "1.2.840.10008.5.1.4.1.2.2.3"
@@ -281,6 +282,38 @@ async def test_a_requester_whose_requests_keep_its_own_answers_back_is_not_waite
 
     async with site(Fetching(), window=1, limits=ConnectionLimits(max_waiting_operations=2)) as remote:
         assert await asyncio.to_thread(script, remote.port) == [0xA702] * 3
+
+
+async def test_what_is_outstanding_when_we_abort_is_not_waited_for() -> None:
+    """The peer may take its time to close."""
+    errors: list[str] = []
+    failed = threading.Event()
+
+    class Fetching:
+        async def serve(self, request: Request) -> AsyncGenerator[Response, None]:
+            try:
+                await request.invoker.call(3, STORE, b"ab", answer_s=3600)
+            except AssociationError as error:
+                errors.append(str(error))
+                failed.set()
+            yield Response(status=0xA702)
+
+    def script(port: int) -> PDU:
+        roles = [RoleSelection(sop_class=CT, scu=False, scp=True)]
+        with RawPeer(port) as peer:
+            peer.associate(contexts_for((GETTING, IMPLICIT), (CT, IMPLICIT)), information=user_information(roles=roles))
+            peer.send_message(1, command_set({0x0100: us(0x0010), 0x0110: us(9), 0x0800: us(0x0101)}))
+            peer.read_pdu()  # C-STORE-RQ
+            peer.read_pdu()  # and what is to be stored
+            answer = {0x0100: us(0x8001), 0x0120: us(77), 0x0800: us(0x0101), 0x0900: us(0)}
+            peer.send_message(3, command_set(answer))
+            pdu = peer.read_pdu()
+            assert failed.wait(10)
+            return pdu
+
+    async with site(Fetching()) as remote:
+        assert await asyncio.to_thread(script, remote.port) == Abort(source=2, reason=2)
+    assert errors == ["association aborted: response to message 77, which was not sent"]
 
 
 async def test_dm_03_nothing_is_invoked_against_the_roles() -> None:

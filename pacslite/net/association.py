@@ -116,6 +116,7 @@ class Association:
         self._invoker = Invoker(self.send, quiet_since=self._quiet_since, hold=self._hold, unhold=self._unhold)
         self._incoming: IncomingDataSet | None = None
         self._answer: asyncio.Future[AssociateAC] | None = None
+        self._failed: AssociationError | None = None
         self._released = asyncio.Event()
         self._closed = asyncio.Event()
         self._draining = False
@@ -153,6 +154,8 @@ class Association:
 
     async def request(self, rq: AssociateRQ) -> AssociateAC:
         """As requestor: ask for the association and wait for the answer; raises :class:`AssociationError`."""
+        if self._failed is not None:  # the peer has hung up already, or spoken first
+            raise self._failed
         self._answer = asyncio.get_running_loop().create_future()
         self.protocol.upper_layer.request(rq, self._clock())
         self.protocol.transmit()
@@ -409,6 +412,7 @@ class Association:
             )
 
     def _fail(self, error: AssociationError) -> None:
+        self._failed = self._failed or error
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(error)
         self._performer.fail_data_sets(error)

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from kit.rawpeer import associate_rq
 from kit.wait import eventually
 from pacslite.dimse.command import CommandField
 from pacslite.dimse.permission import Permission
@@ -17,11 +18,13 @@ from pacslite.errors import AssociationAborted, AssociationError, AssociationRej
 from pacslite.facts import AssociationEnded, Fact
 from pacslite.net.acceptor import Acceptor, AcceptorLimits
 from pacslite.net.access import AccessPolicy, UnknownCallers
+from pacslite.net.association import Association
 from pacslite.net.dispatch import Dispatcher
 from pacslite.net.limits import ConnectionLimits
 from pacslite.net.requestor import Proposal, Remote, Requested, associate
 from pacslite.services.storage import store
 from pacslite.services.verification import VerificationService, echo
+from pacslite.ul.connection import Role
 from pacslite.ul.items import PresentationContext
 from pacslite.ul.negotiation import Order
 
@@ -147,6 +150,38 @@ async def test_nobody_there() -> None:
     with pytest.raises(ConnectionLost, match="cannot connect"):
         async with associate(remote, proposal()):
             raise AssertionError("it was accepted")
+
+
+class Nowhere(asyncio.Transport):
+    """A transport on which nothing leaves."""
+
+    closing = False
+
+    def write(self, data: object) -> None:
+        assert not data
+
+    def close(self) -> None:
+        self.closing = True
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+
+@pytest.mark.parametrize(
+    ("data", "why"), [(b"SSH-2.0-x\r\n", "data before A-ASSOCIATE-RQ"), (b"", "connection closed")]
+)
+async def test_a_peer_that_speaks_first_or_hangs_up_at_once(data: bytes, why: str) -> None:
+    """What is no archive at all, or has no time: it may be faster than our request."""
+    association = Association(Role.REQUESTOR, ConnectionLimits(), number=1)
+    association.protocol.connection_made(Nowhere())
+    if data:
+        association.protocol.data_received(data)
+    else:
+        association.protocol.connection_lost(None)
+    with pytest.raises(AssociationError, match=why):
+        await association.request(associate_rq(CONTEXTS))
+    if data:
+        association.protocol.connection_lost(None)
 
 
 async def test_a_peer_that_says_nothing() -> None:

@@ -46,13 +46,18 @@ _SUB_OPERATIONS = (
     "Explicit and Implicit VR Little Endian; with more than 128 of them one association after the other. An "
     "asynchronous operations window is offered. Move Originator AE Title and Message ID are sent.",
     "C-GET: on the contexts for which the requester has proposed the SCP role.",
-    "Priority is passed on. Status 0000 is counted as completed, Bxxx as warning, all others as failed.",
-    "An association to a destination that is lost is opened once more, and what had no answer is sent again.",
+    "Priority is passed on. Status 0000 is counted as completed, Bxxx, 0001, 0107 and 0116 as warning, all others as "
+    "failed.",
+    "An association to a destination that is lost is opened once more, and what had no answer is sent again after the "
+    "rest.",
 )
 _BYTE_FOR_BYTE = (
     "The data set is sent byte for byte as it was stored where a context in its transfer syntax was accepted."
 )
-_PADDED = "A deflated data set of odd length gets the NUL that PS3.5 A.5 asks for."
+_PADDED = (
+    "Fragments are even (PS3.8 Annex E.2): a deflated data set of odd length gets the NUL that PS3.5 A.5 asks for; any "
+    "other one has its values padded (PS3.5 7.1.1) if it can be converted, and fails if not."
+)
 _CONVERTED = "Otherwise it is converted to one that was, if that can be done without loss."
 _FAILED = "An object that no accepted context can take is a failed sub-operation."
 

@@ -137,8 +137,14 @@ def find_route(contexts: Collection[Context], kind: Kind, converter: Converter |
     target = converter.target_for(syntax, usable) if converter is not None and usable else None
     if target is not None:
         return Route(usable[target], converted=True)
+    if not usable:
+        why = "that SOP Class is not accepted"
+    elif converter is None:
+        why = "and conversion is off"
+    else:
+        why = "and what is accepted cannot be made of it without loss"
     what = f"{name_of(sop_class)} in {transfer_syntax(syntax).name}"
-    raise NoSuitableContext(f"no suitable presentation context: {what}")
+    raise NoSuitableContext(f"no suitable presentation context: {what}, {why}")
 
 
 class Stream:

@@ -13,6 +13,7 @@ from kit.mover import mover
 from kit.rawpeer import EXPLICIT
 from kit.retrievable import Kept, archive_with, peer, retrievable
 from kit.server import RunningServer, free_port
+from kit.wait import eventually
 from pacslite.dimse.command import CommandSet, Tag
 
 JPEG_2000_LOSSLESS = "1.2.840.10008.1.2.4.90"
@@ -49,6 +50,7 @@ def test_without_conversion_a_compressed_object_fails(strict: RunningServer) -> 
     final, stored = got(strict, COMPRESSED)
     assert (final.status, stored) == (ALL_FAILED, [])
     assert "no suitable presentation context" in final.text(Tag.ERROR_COMMENT)
+    eventually(lambda: "and conversion is off" in strict.log, "the log says why")
 
 
 def test_what_is_larger_than_may_be_converted_fails(small: RunningServer) -> None:

@@ -118,14 +118,49 @@ async def test_the_log_is_copied_into_the_index_while_commits_go_on(index: Group
     assert len(values(quick_path)) == 4500
 
 
+async def test_the_log_starts_again_though_readers_overlap_without_a_gap(quick_path: Path) -> None:
+    with closing(connect(quick_path / "index.sqlite", busy_timeout_s=0.2)) as connection:
+        create(connection)
+        connection.execute("CREATE TABLE t (v UNIQUE)")
+    loop = asyncio.get_running_loop()
+    index = GroupCommit(quick_path / "index.sqlite", busy_timeout_s=0.2, loop=loop, long_log_bytes=1 << 20)
+    stopped = threading.Event()
+    reading = threading.Thread(target=read_without_a_gap, args=(quick_path / "index.sqlite", stopped))
+    reading.start()
+    try:
+        for number in range(2600):
+            await submit(index, f"{number:08192}")
+        log = (quick_path / "index.sqlite-wal").stat().st_size
+    finally:
+        stopped.set()
+        await asyncio.to_thread(reading.join)
+        await asyncio.to_thread(index.close)
+    assert log < 20 << 20
+    assert len(values(quick_path)) == 2600
+
+
+def read_without_a_gap(path: Path, stopped: threading.Event) -> None:
+    """At every moment one of two has a snapshot; none keeps it for long."""
+    with closing(sqlite3.connect(path)) as one, closing(sqlite3.connect(path)) as other:
+        readers = [one, other]
+        while not stopped.is_set():
+            readers[0].execute("BEGIN")
+            readers[0].execute("SELECT count(*) FROM t").fetchone()
+            if readers[1].in_transaction:
+                readers[1].execute("COMMIT")
+            stopped.wait(0.005)
+            readers.reverse()
+
+
 async def test_what_comes_while_the_log_is_copied_is_not_forgotten(
     index: GroupCommit, quick_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copying, copied = threading.Event(), threading.Event()
 
-    def slow_copy(*_: object) -> None:
+    def slow_copy(*_: object) -> int:
         copying.set()
         copied.wait(10)
+        return 0
 
     monkeypatch.setattr("pacslite.archive.index.commit._checkpoint", slow_copy)
     await submit(index, 1)

@@ -13,7 +13,9 @@ alone. A failing commit (no room, an I/O error) therefore fails everyone in the 
 
 The write-ahead log is copied into the index (checkpointed) by a connection of its own while commits go on, since that
 takes tens of milliseconds. It can only start again at its beginning when a checkpoint has caught up with the last
-commit, so a short one by the writer follows; when nothing is to be done, the writer does it alone.
+commit, so a short one by the writer follows; when nothing is to be done, the writer does it alone. Readers that
+overlap without a gap keep it from starting again all the same. Once it has become long, the writer therefore waits a
+moment for those that read it: their cursors do not rest for longer than a second, and new ones do not need it then.
 """
 
 from __future__ import annotations
@@ -36,6 +38,8 @@ T = TypeVar("T")
 
 _GROUP = 256
 _CHECKPOINT_COMMITS = 500  # some 12 MB of log
+LONG_LOG_BYTES = 64 << 20
+_LONG_WAIT_MS = 1500
 _IDLE_S = 0.5
 
 # A future is of the type its change returns, which differs from job to job.
@@ -46,12 +50,19 @@ _Answer = tuple["asyncio.Future[Any]", object, BaseException | None]
 class GroupCommit:
     """The index's writer and who may use it. :meth:`close` finishes what was submitted."""
 
-    def __init__(self, path: Path, *, busy_timeout_s: float, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        busy_timeout_s: float,
+        loop: asyncio.AbstractEventLoop,
+        long_log_bytes: int = LONG_LOG_BYTES,
+    ) -> None:
         self._loop = loop
         self._waiting: collections.deque[_Job] = collections.deque()
         self._leading = threading.Lock()
         self._writer = IndexWriter(connect(path, busy_timeout_s=busy_timeout_s))
-        self._checkpoints = _Checkpoints(connect(path, busy_timeout_s=busy_timeout_s))
+        self._checkpoints = _Checkpoints(connect(path, busy_timeout_s=busy_timeout_s), long_log_bytes)
         self._bell: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="index-writer")
         self._thread.start()
@@ -147,8 +158,9 @@ def _resolve(answers: list[_Answer]) -> None:
 class _Checkpoints:
     """When the write-ahead log is copied into the index, and by whom."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, long_log_bytes: int) -> None:
         self._connection = connection
+        self._long_bytes = self._restart_at_bytes = long_log_bytes
         self.commits = 0
         self._thread: threading.Thread | None = None
 
@@ -169,7 +181,10 @@ class _Checkpoints:
     def catch_up(self, writer: sqlite3.Connection) -> None:
         """By the writer itself, between its transactions: short, or nobody is waiting."""
         self._join()
-        _checkpoint(writer)
+        log_bytes = _checkpoint(writer)
+        if log_bytes >= self._restart_at_bytes:
+            # A search that runs for longer keeps the log; commits must not wait for it again and again.
+            self._restart_at_bytes = self._long_bytes if _restart(writer) else 2 * log_bytes
         self.commits = 0
 
     def close(self) -> None:
@@ -182,6 +197,22 @@ class _Checkpoints:
             self._thread = None
 
 
-def _checkpoint(connection: sqlite3.Connection) -> None:
+def _checkpoint(connection: sqlite3.Connection) -> int:
+    """Copy what can be copied; answers how long the log is."""
     with contextlib.suppress(sqlite3.Error):  # no room, or busy: the log stays as long as it is, nothing is lost
-        connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        _, pages, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        return int(pages) * int(connection.execute("PRAGMA page_size").fetchone()[0])
+    return 0
+
+
+def _restart(connection: sqlite3.Connection) -> bool:
+    """Have the log start again at its beginning; False if somebody reads it for too long."""
+    (usual_ms,) = connection.execute("PRAGMA busy_timeout").fetchone()
+    try:
+        connection.execute(f"PRAGMA busy_timeout={_LONG_WAIT_MS}").fetchall()
+        with contextlib.suppress(sqlite3.Error):
+            busy, *_ = connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+            return not busy
+        return False
+    finally:
+        connection.execute(f"PRAGMA busy_timeout={usual_ms}").fetchall()

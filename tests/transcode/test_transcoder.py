@@ -463,11 +463,12 @@ async def with_idle_worker(transcoder: Transcoder, source: Stored) -> int:
 
 
 def is_alive(process: int) -> bool:
+    """Whether anything of it is left but its exit code: a zombie whose threads still end cannot be waited for yet."""
     try:
-        os.kill(process, 0)
-    except ProcessLookupError:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+        return state != "Z" or len(os.listdir(f"/proc/{process}/task")) > 1
+    except (FileNotFoundError, ProcessLookupError):
         return False
-    return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
 
 
 async def test_a_process_is_used_again(transcoder: Transcoder, source: Stored) -> None:

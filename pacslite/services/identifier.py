@@ -40,7 +40,7 @@ class Question:
 
 def question(identifier: Elements, model: Model, agreed: Agreed, *, ae_title: str) -> Question:
     """What ``identifier`` asks. Raises :class:`InvalidKey` with the element that is wrong."""
-    level = _level(identifier, model)
+    level = level_asked(identifier, model)
     if not agreed.relational:
         _require_unique_keys(identifier, level, model)
     offset = _utc_offset(identifier) if agreed.time_zone else None
@@ -69,8 +69,8 @@ def question(identifier: Elements, model: Model, agreed: Agreed, *, ae_title: st
     )
 
 
-def _level(identifier: Elements, model: Model) -> Level:
-    """Query/Retrieve Level (0008,0052), which the model must have (QF-04)."""
+def level_asked(identifier: Elements, model: Model) -> Level:
+    """Query/Retrieve Level (0008,0052), which the model must have (QF-04); raises :class:`InvalidKey`."""
     value = _text(identifier.get(tags.QUERY_RETRIEVE_LEVEL))
     level = _LEVELS.get(value)
     if level is not None and level in model.levels:

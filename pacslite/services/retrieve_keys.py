@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pacslite.dicom import tags
 from pacslite.dicom.elements import Element, Elements
 from pacslite.dicom.levels import Level, Model
 from pacslite.dicom.tags import keyword_of
 from pacslite.errors import InvalidKey
+from pacslite.services.identifier import level_asked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +28,7 @@ class Wanted:
 
 def wanted(identifier: Elements, model: Model, *, relational: bool) -> Wanted:
     """What ``identifier`` names; raises :class:`InvalidKey` with the element that is wrong."""
-    level = _level(identifier, model)
+    level = level_asked(identifier, model)
     keys: dict[int, tuple[str, ...]] = {}
     for own in Level:
         tag = own.unique_key
@@ -42,17 +42,6 @@ def wanted(identifier: Elements, model: Model, *, relational: bool) -> Wanted:
         elif _is_needed(own, level, model, relational=relational):
             raise InvalidKey(f"{keyword_of(tag)} is missing for {level.value} level", offending=(tag,))
     return Wanted(level=level, keys=keys)
-
-
-def _level(identifier: Elements, model: Model) -> Level:
-    """Query/Retrieve Level (0008,0052), which the model must have."""
-    (value, *_) = (*_values(identifier.get(tags.QUERY_RETRIEVE_LEVEL)), "")
-    for level in model.levels:
-        if level.value == value:
-            return level
-    choice = ", ".join(level.value for level in model.levels)
-    words = f"{model.name} has no such level" if value else "Query/Retrieve Level is missing"
-    raise InvalidKey(f"{words}; use {choice}", offending=(tags.QUERY_RETRIEVE_LEVEL,))
 
 
 def _is_needed(own: Level, level: Level, model: Model, *, relational: bool) -> bool:

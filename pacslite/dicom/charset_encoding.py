@@ -118,17 +118,6 @@ _SETS: Final = {
 _EXTENSIONS_ONLY: Final = frozenset({58, 87, 149, 159})  # never value 1 (PS3.3 C.12.1.1.2)
 
 
-def encode_text(
-    text: str, character_sets: Sequence[str], *, person_name: bool, multi_valued: bool = True
-) -> bytes | None:
-    """The bytes of a whole value, unpadded; several values are joined by backslashes. None: not representable.
-
-    `character_sets` are the values of (0008,0005), maybe misspelt: what the bytes are to be labelled with is
-    :attr:`TextEncoder.terms`. `multi_valued` is false for LT, ST and UT.
-    """
-    return text_encoder(tuple(character_sets)).encode(text, person_name=person_name, multi_valued=multi_valued)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextEncoder:
     """Text to bytes in the character sets `terms`, the defined terms that label what it makes.

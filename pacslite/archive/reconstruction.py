@@ -31,6 +31,7 @@ from pacslite.archive.blobs.walk import is_in_flight, walk
 from pacslite.archive.examine import examine
 from pacslite.archive.findings import Finding, Problem, Progress, Report
 from pacslite.archive.index.entry import Entry
+from pacslite.archive.index.promises import PROMISED
 from pacslite.archive.index.schema import PATIENT_NAME_TRIGGERS, REBUILD_PATIENT_NAMES, metadata
 from pacslite.archive.index.sqlite import create, immediate
 from pacslite.archive.index.writer import KEPT_ASIDE, IndexWriter
@@ -39,8 +40,8 @@ from pacslite.dicom.part10 import NotPart10Error
 from pacslite.errors import DimseError
 
 _SHADOW = "index.rebuild.sqlite"
-_TABLES = {table.name: ", ".join(table.columns.keys()) for table in metadata.sorted_tables}
-"""In an order in which they may be filled, and their columns."""
+_TABLES = {table.name: ", ".join(table.columns.keys()) for table in metadata.sorted_tables if table not in PROMISED}
+"""What follows from the files, in an order in which it may be filled; and the columns."""
 
 _RECENT_S = 3600.0
 """Clocks of blob volumes may differ from ours."""

@@ -18,6 +18,7 @@ from kit.samples import CT, Sample, put, settings_for
 from pacslite.archive.archive import Archive
 from pacslite.archive.blobs.layout import open_layout
 from pacslite.archive.index.migrations import revisions, upgrade
+from pacslite.archive.index.promises import PROMISED
 from pacslite.archive.index.schema import REVISION, metadata
 from pacslite.archive.index.sqlite import Migration, prepare
 from pacslite.archive.query import Query, Wanted
@@ -139,7 +140,7 @@ def as_first_schema(path: Path) -> None:
     first_schema(path)
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("ATTACH ? AS newest", (str(path.with_name("newest")),))
-        for table in metadata.sorted_tables:
+        for table in (table for table in metadata.sorted_tables if table not in PROMISED):  # it had none of those
             columns = ", ".join(row[1] for row in connection.execute(f"PRAGMA main.table_info({table.name})"))
             connection.execute(f"INSERT INTO main.{table.name} ({columns}) SELECT {columns} FROM newest.{table.name}")
 

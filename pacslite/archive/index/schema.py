@@ -23,7 +23,7 @@ from sqlalchemy import (
 
 from pacslite.archive.index.attributes import INSTANCE, PATIENT, REQUEST, SERIES, STUDY, Attribute, Kind
 
-REVISION = "0002"
+REVISION = "0003"
 
 metadata = MetaData()
 

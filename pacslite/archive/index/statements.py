@@ -16,6 +16,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ClauseElement
 
 from pacslite.archive.index.attributes import PATIENT, REQUEST, SERIES, STUDY, Attribute
+from pacslite.archive.index.promises import PROMISED
 from pacslite.archive.index.schema import (
     CREATE_PATIENT_NAMES,
     PATIENT_NAME_TRIGGERS,
@@ -188,6 +189,7 @@ TOTAL_BYTES = compiled(
 
 
 def _schema() -> Iterator[str]:
+    assert set(PROMISED) <= set(metadata.sorted_tables)
     for table in metadata.sorted_tables:
         yield compiled(CreateTable(table))
         for index in sorted(table.indexes, key=lambda index: str(index.name)):

@@ -121,6 +121,18 @@ class ProcessingFailure(DimseError):
     status = 0x0110
 
 
+class NoSuchObjectInstance(DimseError):
+    """The SOP Instance that the operation is for does not exist."""
+
+    status = 0x0112
+
+
+class NoSuchEventType(DimseError):
+    """The SOP Class does not know this Event Type ID."""
+
+    status = 0x0113
+
+
 class InvalidArgumentValue(DimseError):
     """A command element has a value outside its range."""
 
@@ -133,6 +145,12 @@ class InvalidObjectInstance(DimseError):
     status = 0x0117
 
 
+class ClassInstanceConflict(DimseError):
+    """The SOP Instance is not of the SOP Class that the operation names."""
+
+    status = 0x0119
+
+
 class MissingAttribute(DimseError):
     """A required attribute was not given."""
 
@@ -143,6 +161,12 @@ class SOPClassNotSupported(DimseError):
     """The operation names a SOP Class this context does not serve."""
 
     status = 0x0122
+
+
+class NoSuchAction(DimseError):
+    """The SOP Class does not know this Action Type ID."""
+
+    status = 0x0123
 
 
 class NotAuthorized(DimseError):

@@ -100,13 +100,17 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
-    """One answer; ``elements`` are command elements beyond those that every response has."""
+    """One answer; ``elements`` are command elements beyond those that every response has.
+
+    ``sent`` is called once a final response has been handed to the connection; it must not raise and must not wait.
+    """
 
     status: int = SUCCESS
     comment: str = ""
     offending: tuple[int, ...] = ()
     elements: Mapping[int, Value] = field(default_factory=dict)
     data_set: bytes | None = None
+    sent: Callable[[], None] | None = None
 
     @property
     def is_final(self) -> bool:

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 
 from pacslite import errors
-from pacslite.dimse.command import CommandField, CommandSet, Value
+from pacslite.dimse.command import CommandField, CommandSet, Tag, Value
 from pacslite.dimse.messages import CommandReceived, MessageReader
 from pacslite.dimse.service import Context, OutgoingDataSet, Request
 from pacslite.errors import (
@@ -356,7 +356,9 @@ class Association:
     ) -> Invocation:
         """An operation on the peer, whatever number of responses it has: see :class:`Invocation` for how to use it."""
         context = self.contexts.get(context_id)
-        if context is None or not context.scu:
+        # Devices take reports of events without having agreed to our role for them (STANDARD SC-04).
+        is_event = elements.get(Tag.COMMAND_FIELD) == CommandField.N_EVENT_REPORT_RQ
+        if context is None or not (context.scu or is_event):
             raise LocalProtocolError(f"presentation context {context_id} is not for operations of ours (DM-03)")
         return Invocation(self._invoker, context_id, elements, data_set, answer_s=answer_s)
 

@@ -51,6 +51,9 @@ class Dispatcher:
         except Exception as error:
             self._defect(request, error)
             association.protocol.abort("response could not be encoded")
+        else:
+            if final.sent is not None:
+                final.sent()
         self._account(association, request, final, time.perf_counter() - started)
 
     async def _serve(self, association: Association, request: Request, responder: Responder) -> Response:
@@ -58,7 +61,9 @@ class Dispatcher:
         if association.is_reused(request):
             raise DuplicateInvocation(f"message id {request.command.message_id} is still in use")
         context = request.context
-        if not context.scp:  # accepted for what we send alone: who may fetch may not therefore store
+        # Accepted for what we send alone: who may fetch may not therefore store. Events come from the SCP, of which some
+        # never negotiated that role, and they say nothing but what we asked for (STANDARD SC-04).
+        if not context.scp and request.command.field != CommandField.N_EVENT_REPORT_RQ:
             raise NotAuthorized("the roles agreed for this SOP class do not allow this")
         service = self._registry.service(context.abstract_syntax, context.related_general, request.command.field)
         async with aclosing(service.serve(request)) as responses:

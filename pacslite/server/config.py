@@ -11,6 +11,7 @@ from typing import Self
 from pydantic import model_validator
 
 from pacslite.server.calling_settings import CallingSettings
+from pacslite.server.outbox_settings import CommitmentSettings, ForwardSettings, OutboxSettings, RetentionSettings
 from pacslite.server.query_settings import QuerySettings, RetrieveSettings
 from pacslite.server.section import Section
 from pacslite.server.settings import (
@@ -38,6 +39,10 @@ class Config(Section):
     negotiation: NegotiationSettings = NegotiationSettings()
     query: QuerySettings = QuerySettings()
     retrieve: RetrieveSettings = RetrieveSettings()
+    outbox: OutboxSettings = OutboxSettings()
+    commitment: CommitmentSettings = CommitmentSettings()
+    forward: tuple[ForwardSettings, ...] = ()
+    retention: RetentionSettings = RetentionSettings()
     access: AccessSettings = AccessSettings()
     peers: tuple[PeerSettings, ...] = ()
     calling: CallingSettings = CallingSettings()

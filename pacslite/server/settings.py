@@ -286,6 +286,11 @@ class PeerSettings(Section):
     async_window: Annotated[int, Field(ge=1, le=64)] = Field(
         8, description="Objects under way to it at once on one association, if it agrees to that. 1: one by one."
     )
+    commitment_wait_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        5.0,
+        description="Seconds after it has asked for storage commitment in which it gets the result on the same "
+        "association, if that is still open; later we call it. 0: we always call it.",
+    )
     tls: bool = Field(False, description="Whether it must call over TLS, and whether we do when we call it.")
     user: str = Field(
         "",

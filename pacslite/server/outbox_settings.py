@@ -44,8 +44,8 @@ class CommitmentSettings(Section):
 
     verify: Verification = Field(
         Verification.PRESENCE,
-        description="What is looked at before an object is committed. presence: it is in the index and its file has the "
-        "right size. digest: the file is read again, and is what was received.",
+        description="What is looked at before an object is committed. presence: it is in the index and its file has "
+        "the right size. digest: the file is read again, and is what was received.",
     )
     max_request_bytes: Annotated[int, Field(ge=MIB)] = Field(
         64 * MIB, description="Bytes of one request. Longer: refused (0213H)."

@@ -61,8 +61,8 @@ class Dispatcher:
         if association.is_reused(request):
             raise DuplicateInvocation(f"message id {request.command.message_id} is still in use")
         context = request.context
-        # Accepted for what we send alone: who may fetch may not therefore store. Events come from SCPs of which some have
-        # never negotiated that role, and they say nothing but what we asked for (STANDARD SC-04).
+        # Accepted for what we send alone: who may fetch may not therefore store. Events come from SCPs, of which some
+        # never negotiate that role, and they say nothing but what we asked for (STANDARD SC-04).
         if not context.scp and request.command.field != CommandField.N_EVENT_REPORT_RQ:
             raise NotAuthorized("the roles agreed for this SOP class do not allow this")
         service = self._registry.service(context.abstract_syntax, context.related_general, request.command.field)

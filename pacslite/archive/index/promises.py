@@ -100,6 +100,8 @@ commitments_asked = Table(
     Column("transaction_uid", Text, nullable=False, unique=True),
     Column("destination", Text, nullable=False),
     _time("asked_at"),
+    # When the destination said that it has the question; until then it may not have come to it at all.
+    _time("accepted_at", nullable=True),
     _time("answered_at", nullable=True),
     _count("committed"),
     _count("failed"),
@@ -127,6 +129,7 @@ deliveries = Table(
     Index(
         "deliveries_uncommitted",
         "destination",
+        "rule",
         "asked",
         sqlite_where=text("wants_commitment = 1 AND committed_at IS NULL"),
     ),

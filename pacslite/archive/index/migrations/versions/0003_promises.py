@@ -68,6 +68,7 @@ _STATEMENTS = (
         transaction_uid TEXT NOT NULL,
         destination TEXT NOT NULL,
         asked_at FLOAT NOT NULL,
+        accepted_at FLOAT,
         answered_at FLOAT,
         committed BIGINT DEFAULT '0' NOT NULL,
         failed BIGINT DEFAULT '0' NOT NULL,
@@ -95,7 +96,7 @@ _STATEMENTS = (
     "CREATE UNIQUE INDEX deliveries_by_object ON deliveries (sop_instance_uid, destination)",
     "CREATE INDEX deliveries_by_transaction ON deliveries (asked) WHERE asked IS NOT NULL",
     """
-    CREATE INDEX deliveries_uncommitted ON deliveries (destination, asked)
+    CREATE INDEX deliveries_uncommitted ON deliveries (destination, rule, asked)
     WHERE wants_commitment = 1 AND committed_at IS NULL
     """,
     """

@@ -37,12 +37,15 @@ class Peer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContextAnswer:
-    """One proposed presentation context and what became of it; ``result`` as in PS3.8 Table 9-18, 0 is accepted."""
+    """One proposed presentation context and what became of it; ``result`` as in PS3.8 Table 9-18, 0 is accepted.
+
+    ``lacks`` is the permission that the peer would need for it."""
 
     context_id: int
     abstract_syntax: str
     transfer_syntax: str
     result: int
+    lacks: str = ""
 
 
 # --- The server ------------------------------------------------------------------------------------------------------
@@ -188,6 +191,33 @@ class SubOperationFailed(Fact):
     sop_instance: str
     reason: str
     damaged: bool
+
+
+# --- Storage commitment ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommitmentRequested(Fact):
+    """A peer asked for storage commitment, and its request is on stable storage; ``request`` is its number there."""
+
+    peer: Peer
+    request: int
+    transaction: str
+    instances: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommitmentReported(Fact):
+    """A requester has taken the result. ``over``: same association, or new association."""
+
+    destination: str
+    request: int
+    transaction: str
+    committed: int
+    failed: int
+    over: str
+    seconds: float
+    """Since the request was received."""
 
 
 # --- The archive -----------------------------------------------------------------------------------------------------

@@ -173,7 +173,7 @@ class Acceptor:
         if isinstance(answer, AssociateRJ):
             self._refuse(association, Refusal(rj=answer, why=answer.description))
             return
-        self._accept(association, rq, answer)
+        self._accept(association, rq, answer, admission)
 
     def _limit_reached(self, association: Association) -> Refusal | None:
         limits, address = self._limits, association.peer.address
@@ -212,7 +212,7 @@ class Acceptor:
             user_identity_answer=b"" if admission.identified else None,
         )
 
-    def _accept(self, association: Association, rq: AssociateRQ, ac: AssociateAC) -> None:
+    def _accept(self, association: Association, rq: AssociateRQ, ac: AssociateAC, admission: Admission) -> None:
         abstract_syntaxes = {context.context_id: context.abstract_syntax for context in rq.contexts}
         self._associated[association.peer.address] += 1
         association.accept(rq, ac)
@@ -225,6 +225,7 @@ class Acceptor:
                         abstract_syntax=abstract_syntaxes[answer.context_id],
                         transfer_syntax=answer.transfer_syntax,
                         result=answer.result,
+                        lacks=self._lacks(abstract_syntaxes[answer.context_id], admission) if answer.result else "",
                     )
                     for answer in ac.contexts
                 ),
@@ -233,6 +234,13 @@ class Acceptor:
                 async_window=agreed_windows(rq, ac).invoked,
             )
         )
+
+    def _lacks(self, abstract_syntax: str, admission: Admission) -> str:
+        """The permission without which it is refused, if that is why."""
+        registration = self._registry.find(abstract_syntax)
+        if registration is None or registration.permission in admission.permissions:
+            return ""
+        return registration.permission.value
 
     def _refuse(self, association: Association, refusal: Refusal) -> None:
         rj = refusal.rj

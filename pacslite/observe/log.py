@@ -6,6 +6,7 @@ agreed and refused and why, how much, how long. An object is a line only if it f
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from collections import Counter
@@ -62,6 +63,8 @@ class LogObserver:
             facts.QueryServed: self._query_served,
             facts.RetrievalServed: self._retrieval_served,
             facts.SubOperationFailed: self._sub_operation_failed,
+            facts.CommitmentRequested: self._commitment_requested,
+            facts.CommitmentReported: self._commitment_reported,
             facts.InstanceStored: self._stored,
         }
 
@@ -173,6 +176,20 @@ class LogObserver:
         advice = "; see pacslite fsck" if fact.damaged else ""
         self._log(level, fact, f"{_who(fact.peer)} {what}{advice}")
 
+    # --- Storage commitment ------------------------------------------------------------------------------------------
+
+    def _commitment_requested(self, fact: facts.CommitmentRequested) -> None:
+        what = f"commitment request {fact.request} for {_counted(fact.instances, 'instance')}"
+        self._log(logging.INFO, fact, f"{_who(fact.peer)} {what}, transaction {self._text(clean(fact.transaction))}")
+
+    def _commitment_reported(self, fact: facts.CommitmentReported) -> None:
+        failed = f", not to {fact.failed} (see pacslite commitment show {fact.request})" if fact.failed else ""
+        message = (
+            f"commitment request {fact.request} of {clean(fact.destination)} reported over the {fact.over} "
+            f"{fact.seconds:.1f} s after it came: committed to {_counted(fact.committed, 'instance')}{failed}"
+        )
+        self._log(logging.WARNING if fact.failed else logging.INFO, fact, message)
+
     # --- The archive -------------------------------------------------------------------------------------------------
 
     def _stored(self, fact: facts.InstanceStored) -> None:
@@ -242,6 +259,9 @@ def _contexts(answers: tuple[ContextAnswer, ...]) -> str:
         names = list(dict.fromkeys(name_of(one.abstract_syntax) for one in answers if one.result == result))
         more = f" and {len(names) - NAMED_CONTEXTS} more" if len(names) > NAMED_CONTEXTS else ""
         why = _REFUSALS.get(result, f"result {result}")
+        lacked = sorted({one.lacks for one in answers if one.result == result and one.lacks})
+        if lacked:
+            why += f": add {', '.join(map(json.dumps, lacked))} to its permissions"
         words.append(f"{number} refused, {why} ({clean(', '.join(names[:NAMED_CONTEXTS]))}{more})")
     return "; ".join(words)
 

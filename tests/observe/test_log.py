@@ -15,6 +15,8 @@ from pacslite.facts import (
     AssociationEnded,
     AssociationRefused,
     CertificatesReloaded,
+    CommitmentReported,
+    CommitmentRequested,
     ContextAnswer,
     Fact,
     InstanceStored,
@@ -83,9 +85,9 @@ def accepted(*answers: ContextAnswer) -> AssociationAccepted:
     return AssociationAccepted(peer=PEER, contexts=answers, implementation="OFFIS_DCMTK_367", async_window=1)
 
 
-def context(context_id: int, abstract_syntax: str, result: int) -> ContextAnswer:
+def context(context_id: int, abstract_syntax: str, result: int, lacks: str = "") -> ContextAnswer:
     return ContextAnswer(
-        context_id=context_id, abstract_syntax=abstract_syntax, transfer_syntax=EXPLICIT, result=result
+        context_id=context_id, abstract_syntax=abstract_syntax, transfer_syntax=EXPLICIT, result=result, lacks=lacks
     )
 
 
@@ -118,7 +120,7 @@ def tell(caplog: pytest.LogCaptureFixture) -> Tell:
 
 
 def test_an_association_is_one_line_at_its_end_with_all_that_matters(tell: Tell) -> None:
-    answers = [context(1, CT, 0), context(3, PRINT, 3), context(5, CT, 4), context(7, PRINT, 1)]
+    answers = [context(1, CT, 0), context(3, PRINT, 3), context(5, CT, 4), context(7, PRINT, 1, "print")]
     (line,) = tell(accepted(*answers), ENDED, level=logging.INFO)
     assert line.level == "INFO"
     assert line.human.partition(" INFO    ")[2] == (
@@ -126,7 +128,8 @@ def test_an_association_is_one_line_at_its_end_with_all_that_matters(tell: Tell)
         "268.4 MB in, 51.2 kB out; contexts: 1 accepted; "
         "1 refused, abstract syntax not supported (Basic Grayscale Print Management Meta SOP Class); "
         "1 refused, no transfer syntax supported (CT Image Storage); "
-        "1 refused, not permitted to this peer (Basic Grayscale Print Management Meta SOP Class)"
+        '1 refused, not permitted to this peer: add "print" to its permissions '
+        "(Basic Grayscale Print Management Meta SOP Class)"
     )
     assert line.json["event"] == "association_ended"
     assert (line.json["calling_ae"], line.json["stored"], line.json["association"]) == ("CT1", 512, 7)
@@ -136,6 +139,7 @@ def test_an_association_is_one_line_at_its_end_with_all_that_matters(tell: Tell)
             "abstract_syntax": answer.abstract_syntax,
             "transfer_syntax": EXPLICIT,
             "result": answer.result,
+            "lacks": answer.lacks,
         }
         for answer in answers
     ]
@@ -229,6 +233,31 @@ def test_an_object_with_other_content_is_always_told(tell: Tell) -> None:
     )
     assert (aside.level, replaced.level) == ("WARNING", "INFO")
     assert "the new one was kept aside" in aside.human
+
+
+def test_storage_commitment_is_a_line_when_it_is_asked_for_and_one_when_it_was_reported(tell: Tell) -> None:
+    reported = CommitmentReported(
+        destination="CT1",
+        request=3,
+        transaction=INSTANCE,
+        committed=512,
+        failed=0,
+        over="same association",
+        seconds=0.04,
+    )
+    told = tell(
+        CommitmentRequested(peer=PEER, request=3, transaction=INSTANCE, instances=512),
+        reported,
+        replace(reported, committed=511, failed=1),
+        level=logging.INFO,
+    )
+    assert [line.human.split(" ", 2)[2].lstrip() for line in told] == [
+        "INFO    CT1@10.1.2.3:50123 > PACSLITE [7] commitment request 3 for 512 instances, transaction " + HASH,
+        "INFO    commitment request 3 of CT1 reported over the same association 0.0 s after it came: "
+        "committed to 512 instances",
+        "WARNING commitment request 3 of CT1 reported over the same association 0.0 s after it came: "
+        "committed to 511 instances, not to 1 (see pacslite commitment show 3)",
+    ]
 
 
 def test_a_defect_is_an_error_with_its_trace_masked(tell: Tell) -> None:

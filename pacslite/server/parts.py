@@ -9,6 +9,8 @@ import ssl
 from collections.abc import Mapping
 
 from pacslite.archive.archive import Archive
+from pacslite.archive.job import Priority
+from pacslite.archive.rules import ForwardRule
 from pacslite.archive.settings import ArchiveSettings
 from pacslite.dicom.levels import MODELS
 from pacslite.dicom.transfer_syntax import (
@@ -31,14 +33,15 @@ from pacslite.net.limits import ConnectionLimits
 from pacslite.net.requestor import Remote
 from pacslite.net.tls import ServerCertificate, client_context
 from pacslite.server.config import Config
+from pacslite.server.outbox_settings import ForwardOn, ForwardPriority, ForwardSettings
 from pacslite.server.settings import ListenerSettings, PeerSettings
+from pacslite.services.conveyor import Manner
 from pacslite.services.destinations import Call, Callee
 from pacslite.services.negotiated import find_negotiation
 from pacslite.services.query import QueryService
 from pacslite.services.read_ahead import Converter
 from pacslite.services.retrieve import GetService, MoveService, Retrieval, RetrieveLimits, retrieve_negotiation
 from pacslite.services.storage import StorableClasses, StorageService
-from pacslite.services.sub_operations import Manner
 from pacslite.services.verification import VerificationService
 from pacslite.transcode.syntaxes import NATIVE
 from pacslite.transcode.transcoder import Transcoder
@@ -47,6 +50,12 @@ _FOR_IDENTIFIERS = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, EXPLIC
 """For what is no object."""
 
 _AS_GOOD_AS_NO_LIMIT = 1 << 40
+
+_PRIORITIES = {
+    ForwardPriority.HIGH: Priority.HIGH,
+    ForwardPriority.MEDIUM: Priority.MEDIUM,
+    ForwardPriority.LOW: Priority.LOW,
+}
 
 
 def service_registry(
@@ -194,7 +203,7 @@ def _calling_context(config: Config) -> ssl.SSLContext:
 
 
 def archive_settings(config: Config) -> ArchiveSettings:
-    """[storage] and the header limits, as the archive takes them."""
+    """[storage], [[forward]] and the header limits, as the archive takes them."""
     storage = config.storage
     return ArchiveSettings(
         folder=storage.folder,
@@ -210,6 +219,30 @@ def archive_settings(config: Config) -> ArchiveSettings:
         header_max_depth=config.limits.max_header_levels,
         queries=config.query.max_queries,
         utc_offset_minutes=utc_offset_minutes(config.query.timezone),
+        rules=tuple(map(_forward_rule, config.forward)),
+    )
+
+
+def _forward_rule(settings: ForwardSettings) -> ForwardRule:
+    """One of [[forward]], as the archive takes it."""
+    return ForwardRule(
+        name=settings.name,
+        to=settings.to,
+        on_study=settings.on is ForwardOn.STUDY,
+        quiet_s=settings.quiet_s,
+        calling_ae=settings.calling_ae,
+        called_ae=settings.called_ae,
+        modality=settings.modality,
+        sop_class=settings.sop_class,
+        station_name=settings.station_name,
+        body_part=settings.body_part,
+        study_description=settings.study_description,
+        series_description=settings.series_description,
+        priority=_PRIORITIES[settings.priority],
+        time_window=settings.window,
+        bytes_per_s=settings.bytes_per_s,
+        associations=settings.associations,
+        commit=settings.commit,
     )
 
 

@@ -11,20 +11,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Protocol, Self
+from typing import Final, Protocol
 
 from pacslite.archive.archive import Archive
 from pacslite.archive.model import StoredObject
-from pacslite.archive.selection import Gone, Kind
+from pacslite.archive.selection import Kind
 from pacslite.dicom.transfer_syntax import transfer_syntax
 from pacslite.dicom.uids import name_of
 from pacslite.dimse.service import Context
 from pacslite.errors import CannotConvert, ObjectUnreadable, PacsliteError
+from pacslite.services.source import Feed, SubOperation
 
 WHOLE_BYTES: Final = 1 << 20
 """An object up to this size is read whole, a larger one in pieces of it."""
@@ -55,69 +55,6 @@ class NoSuitableContext(PacsliteError):
 
 class Abandoned(PacsliteError):
     """Nobody wants the object any more: it was not made ready."""
-
-
-@dataclass(slots=True)
-class SubOperation:
-    """One C-STORE that is owed; ``attempts`` is how often it was begun."""
-
-    stored: StoredObject
-    attempts: int = 0
-
-
-class Source:
-    """The sub-operations still to be performed. Any number of associations share it.
-
-    What was given back unsent comes first. What an association was lost with comes last: it may be what ended it, and
-    would end the next one too before the others had their turn. An object that is gone from the archive is not given
-    but told to ``gone``. Leaving the block closes ``pages``.
-    """
-
-    def __init__(
-        self, pages: AsyncGenerator[Sequence[StoredObject | Gone], None], *, gone: Callable[[Gone], None]
-    ) -> None:
-        self._pages = pages
-        self._gone = gone
-        self._operations: deque[SubOperation] = deque()
-        self._suspects: deque[SubOperation] = deque()
-        self._turning: asyncio.Task[None] | None = None
-        self._at_end = False
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._turning is not None:
-            self._turning.cancel()
-            await asyncio.wait({self._turning})
-        await self._pages.aclose()
-
-    async def next(self) -> SubOperation | None:
-        """The next one; None at the end."""
-        while not self._operations and not self._at_end:
-            # Whoever waits for the page may be cancelled, and the others still want it.
-            if self._turning is None or self._turning.done():
-                self._turning = asyncio.create_task(self._turn_page())
-            await asyncio.shield(self._turning)
-        operations = self._operations or self._suspects
-        return operations.popleft() if operations else None
-
-    def give_back(self, operation: SubOperation) -> None:
-        (self._suspects if operation.attempts else self._operations).appendleft(operation)
-
-    async def _turn_page(self) -> None:
-        page = await anext(self._pages, None)
-        if page is None:
-            self._at_end = True
-            return
-        for found in page:
-            match found:
-                case Gone():
-                    self._gone(found)
-                case stored:
-                    self._operations.append(SubOperation(stored))
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +180,7 @@ class ReadAhead:
 
     def __init__(
         self,
-        source: Source,
+        source: Feed,
         archive: Archive,
         contexts: Collection[Context],
         *,
@@ -256,6 +193,7 @@ class ReadAhead:
         self._converter = converter
         self._limit_bytes = limit_bytes
         self._reserved = 0
+        self._beginning = asyncio.Lock()
         self._together = 1  # at first little is read at once, so that the first object does not wait for many
         self._ahead: deque[Ready] = deque()
         self._unanswered: list[SubOperation] = []
@@ -265,10 +203,12 @@ class ReadAhead:
     async def next(self) -> Ready | None:
         """The next one, to be given to :meth:`drop` after use; None when there is none."""
         # A little at a time: the first object must not wait until the reading of all the others has been begun.
-        if self._ahead and self._reserved + SLAB_BYTES <= self._limit_bytes:
+        if self._ahead and self._reserved + SLAB_BYTES <= self._limit_bytes and self._source.at_hand:
             await self._begin_some()
-        while not self._ahead and await self._begin_some():
-            pass
+        if not self._ahead:
+            async with self._beginning:  # what one of several that wait has begun is for all of them
+                if not self._ahead:
+                    await self._begin_some()
         return self._ahead.popleft() if self._ahead else None
 
     async def drop(self, ready: Ready, *, was_taken: bool) -> None:
@@ -299,13 +239,13 @@ class ReadAhead:
 
     # --- Beginning --------------------------------------------------------------------------------------------------
 
-    async def _begin_some(self) -> bool:
-        """Begin a slab of small objects, or one other; False if there is nothing more."""
+    async def _begin_some(self) -> None:
+        """Begin a slab of small objects, or one other, if there is anything more."""
         batch: list[Ready] = []
         slab: Slab | None = None
         objects: list[StoredObject] = []
         size = 0
-        while len(batch) < self._together:
+        while len(batch) < self._together and (not batch or self._source.at_hand):
             try:
                 operation = await self._source.next()
             except BaseException:
@@ -338,7 +278,6 @@ class ReadAhead:
             self._reserved += SLAB_BYTES
         self._together = min(2 * self._together, _MOST_TOGETHER)
         self._ahead.extend(batch)
-        return bool(batch)
 
     def _begin_alone(self, operation: SubOperation, route: Route) -> Ready:
         stored = operation.stored

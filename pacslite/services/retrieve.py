@@ -31,10 +31,11 @@ from pacslite.errors import (
     UnknownDestination,
 )
 from pacslite.facts import Observe, RetrievalServed, SubOperationFailed
+from pacslite.services.conveyor import Manner
 from pacslite.services.destinations import Call, Called, Callee, Originator, Requester
 from pacslite.services.progress import Progress, Reports
 from pacslite.services.retrieve_keys import Wanted, wanted
-from pacslite.services.sub_operations import Destination, Failure, Manner, SubOperations
+from pacslite.services.sub_operations import Destination, Failure, SubOperations
 
 Clock = Callable[[], float]
 

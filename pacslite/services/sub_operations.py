@@ -1,11 +1,10 @@
 """The sub-operations of a retrieval (PS3.4 C.4.2.2, C.4.3.2): one loop, wherever the objects go.
 
 Theory of operation. A :class:`Destination` says which kinds of objects may share an association and opens it, or gives
-the one that is there. On each association as many sub-operations run as its window allows; all of them take what is
-next from one :class:`Source`, through a :class:`ReadAhead` of their own, until it is empty. A sub-operation that fails
-is counted and the loop goes on. When an association is lost, what was sent on it without an answer is given back, to
-have its second turn after all others; it is opened once more if the destination allows that. What nobody took in the
-end has failed. ``stop`` starts nothing new; what is in flight comes to its end and is counted (STANDARD QR-11).
+the one that is there. A :class:`~pacslite.services.conveyor.Conveyor` performs the sub-operations on it. One that fails
+is counted and the loop goes on. When an association is lost, what was sent on it without an answer has its second turn
+after all others; it is opened once more if the destination allows that. What nobody took in the end has failed.
+``stop`` starts nothing new; what is in flight comes to its end and is counted (STANDARD QR-11).
 """
 
 from __future__ import annotations
@@ -14,21 +13,18 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Protocol
 
 from pacslite.archive.archive import Archive
-from pacslite.archive.model import StoredObject
 from pacslite.archive.selection import Gone, Selection
 from pacslite.archive.selection import Kind as ObjectKind
-from pacslite.dimse.command import DATA_SET_FOLLOWS, CommandField, CommandSet, Tag, Value
+from pacslite.dimse.command import CommandSet, Tag, Value
 from pacslite.dimse.service import Invoker
 from pacslite.dimse.status import Kind, kind_of
-from pacslite.errors import AssociationError, ObjectUnreadable, PacsliteError
+from pacslite.errors import AssociationError
+from pacslite.services.conveyor import Conveyor, Manner
 from pacslite.services.progress import Progress
-from pacslite.services.read_ahead import Abandoned, Converter, ReadAhead, Ready, Source, Stream, SubOperation
-
-_MOST_IN_FLIGHT: Final = 64
-"""On one association, where the peer sets no limit (PS3.7 D.3.3.3)."""
+from pacslite.services.source import Source, SubOperation
 
 
 class Destination(Protocol):
@@ -57,15 +53,6 @@ class Destination(Protocol):
         """An association for objects of these kinds. Raises :class:`AssociationError` if there cannot be one."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manner:
-    """How sub-operations are performed, by the settings; without ``converter`` nothing is converted."""
-
-    converter: Converter | None = None
-    answer_s: float = 60.0
-    read_ahead_bytes: int = 16 << 20
-
-
 @dataclass(frozen=True, slots=True)
 class Failure:
     """A sub-operation failed; ``damaged`` says that the archive is to blame."""
@@ -89,28 +76,20 @@ class SubOperations:
         failed: Callable[[Failure], None],
     ) -> None:
         self.progress = Progress(selection.total)
-        self._archive = archive
         self._selection = selection
         self._destination = destination
-        self._manner = manner
-        self._failed = failed
-        self._elements: dict[int, Value] = {
-            Tag.COMMAND_FIELD: CommandField.C_STORE_RQ,
-            Tag.PRIORITY: priority,
-            Tag.COMMAND_DATA_SET_TYPE: DATA_SET_FOLLOWS,
-            **destination.elements,
-        }
+        self._tell_failure = failed
+        self._elements: dict[int, Value] = {Tag.PRIORITY: priority, **destination.elements}
         self._stopping = False
         self._connecting: set[asyncio.Task[None]] = set()
-        self._awaited: set[Ready] = set()
-        self._in_flight = 0
+        self._conveyor = Conveyor(archive, self, manner=manner, is_over=lambda: self._stopping)
         self._reached = self._unreachable = False
         self._lost = "the destination cannot be reached"
 
     @property
     def await_requester(self) -> bool:
         """Whether it is the requester that has yet to answer for an object."""
-        return self._destination.is_requester and self._in_flight > 0
+        return self._destination.is_requester and self._conveyor.in_flight > 0
 
     def stop(self) -> None:
         """Begin nothing more. Associations that are being opened are given up, those that are open end in order; what
@@ -118,8 +97,7 @@ class SubOperations:
         self._stopping = True
         for task in self._connecting:
             task.cancel()
-        for ready in self._awaited:
-            ready.abandon()
+        self._conveyor.abandon()
 
     async def run(self) -> None:
         """Perform them all."""
@@ -137,7 +115,7 @@ class SubOperations:
                         group.create_task(self._converse(source, kinds))
                 self._unreachable = not self._reached
             while not self._stopping and (operation := await source.next()) is not None:
-                self._fail(operation.stored.sop_instance_uid, self._lost)
+                self.failed(operation, self._lost)
 
     # --- One association --------------------------------------------------------------------------------------------
 
@@ -150,7 +128,7 @@ class SubOperations:
             try:
                 async with self._connected(kinds) as invoker:
                     self._reached = reached = True
-                    await self._send_over(invoker, source)
+                    await self._conveyor.convey(source, invoker, share=self._destination.associations)
             except AssociationError as error:
                 self._lost = str(error)
                 if not reached:
@@ -170,111 +148,31 @@ class SubOperations:
         finally:
             self._connecting.discard(task)
 
-    async def _send_over(self, invoker: Invoker, source: Source) -> None:
-        """As many at once as the window allows; raises :class:`AssociationError` if the association is lost."""
-        ahead = ReadAhead(
-            source,
-            self._archive,
-            tuple(invoker.contexts.values()),
-            converter=self._manner.converter,
-            limit_bytes=self._manner.read_ahead_bytes // self._destination.associations,
-        )
-        window = invoker.window or _MOST_IN_FLIGHT
-        lost: AssociationError | None = None
-        try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(window - 1):
-                    group.create_task(self._one_by_one(invoker, ahead))
-                await self._one_by_one(invoker, ahead)
-        except* AssociationError as errors:
-            lost = next(error for error in errors.exceptions if isinstance(error, AssociationError))
-        finally:
-            await ahead.close()
-        if lost is not None:
-            raise lost
-
-    async def _one_by_one(self, invoker: Invoker, ahead: ReadAhead) -> None:
-        while not self._stopping and (ready := await ahead.next()) is not None:
-            was_taken = False
-            try:
-                was_taken = await self._perform(invoker, ready)
-            except (AssociationError, asyncio.CancelledError) as error:
-                self._unanswered(ready.operation, ahead, error)
-                raise
-            finally:
-                await ahead.drop(ready, was_taken=was_taken)
-
-    async def _perform(self, invoker: Invoker, ready: Ready) -> bool:
-        """Send the object and count the answer; whether the peer has taken it."""
-        stored = ready.operation.stored
-        try:
-            data_set = await self._made_ready(ready)
-            if self._stopping:
-                return False
-            ready.operation.attempts += 1
-            answer = await self._store(invoker, ready, data_set)
-        except AssociationError:
-            raise
-        except Abandoned:
-            return False
-        except (PacsliteError, OSError, MemoryError) as error:  # of reading or converting: it costs this object alone
-            reason = str(error) or type(error).__name__
-            self._fail(stored.sop_instance_uid, reason, damaged=isinstance(error, ObjectUnreadable))
-            return False
-        return self._answered(stored, answer.status, converted=ready.converted)
-
-    async def _store(self, invoker: Invoker, ready: Ready, data_set: bytes | memoryview | Stream) -> CommandSet:
-        assert ready.context is not None  # without one there is no data set
-        stored = ready.operation.stored
-        self._in_flight += 1
-        try:
-            return await invoker.call(
-                ready.context.context_id,
-                {
-                    **self._elements,
-                    Tag.AFFECTED_SOP_CLASS_UID: stored.sop_class_uid,
-                    Tag.AFFECTED_SOP_INSTANCE_UID: stored.sop_instance_uid,
-                },
-                aiter(data_set) if isinstance(data_set, Stream) else data_set,
-                answer_s=self._manner.answer_s,
-            )
-        finally:
-            self._in_flight -= 1
-
-    async def _made_ready(self, ready: Ready) -> bytes | memoryview | Stream:
-        self._awaited.add(ready)
-        try:
-            return await ready.data_set()
-        finally:
-            self._awaited.remove(ready)
-
     # --- What became of each ----------------------------------------------------------------------------------------
 
-    def _answered(self, stored: StoredObject, status: int, *, converted: bool) -> bool:
-        """Whether the object was taken."""
+    def elements(self, operation: SubOperation) -> Mapping[int, Value]:
+        return self._elements
+
+    def answered(self, operation: SubOperation, answer: CommandSet, *, converted: bool) -> bool:
         progress = self.progress
-        match kind_of(status):
+        match kind_of(answer.status):
             case Kind.SUCCESS:
                 progress.completed += 1
             case Kind.WARNING:
                 progress.warning += 1
             case _:
-                self._fail(stored.sop_instance_uid, f"refused with {status:04X}")
+                self.failed(operation, f"refused with {answer.status:04X}")
                 return False
-        progress.bytes += stored.size
+        progress.bytes += operation.stored.size
         progress.converted += converted
         return True
 
-    def _unanswered(self, operation: SubOperation, ahead: ReadAhead, error: BaseException) -> None:
-        """The association was lost: what was not begun, or only once, may have another chance."""
-        if operation.attempts > 1 or (operation.attempts and self._stopping):
-            self._fail(operation.stored.sop_instance_uid, str(error) or self._lost)
-        else:
-            ahead.give_back(operation)
+    def failed(self, operation: SubOperation, reason: str, *, damaged: bool = False) -> None:
+        self._fail(operation.stored.sop_instance_uid, reason or self._lost, damaged=damaged)
 
     def _is_gone(self, gone: Gone) -> None:
         self._fail(gone.sop_instance_uid, gone.reason)
 
     def _fail(self, sop_instance_uid: str, reason: str, *, damaged: bool = False) -> None:
         self.progress.fail(sop_instance_uid, reason)
-        self._failed(Failure(sop_instance_uid, reason, damaged))
+        self._tell_failure(Failure(sop_instance_uid, reason, damaged))

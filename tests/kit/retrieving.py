@@ -20,8 +20,8 @@ from pacslite.dimse.service import Cancellation, Context, Invoker, OutgoingDataS
 from pacslite.errors import AssociationError, CannotConvert
 from pacslite.facts import Fact, Peer
 from pacslite.net.cancellation import Cancellation as Cancelled
+from pacslite.services.conveyor import Manner
 from pacslite.services.retrieve import GetService, Retrieval, RetrieveLimits
-from pacslite.services.sub_operations import Manner
 
 STUDY_ROOT_GET = "1.2.840.10008.5.1.4.1.2.2.3"
 PATIENT_ROOT_GET = "1.2.840.10008.5.1.4.1.2.1.3"

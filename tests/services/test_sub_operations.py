@@ -14,8 +14,9 @@ from kit.retrieving import Calls, Taker, contexts, retrieving, study
 from kit.samples import Sample
 from pacslite.dicom import tags
 from pacslite.errors import ConnectionLost
+from pacslite.services.conveyor import Manner
 from pacslite.services.progress import Progress
-from pacslite.services.sub_operations import Failure, Manner, SubOperations
+from pacslite.services.sub_operations import Failure, SubOperations
 
 
 @asynccontextmanager

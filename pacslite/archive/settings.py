@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from pacslite.archive.rules import ForwardRule
+
 KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
@@ -63,6 +65,9 @@ class ArchiveSettings:
     """How far into a data set the header is read for the index."""
     header_max_depth: int = 32
     """How deep sequences are followed while doing so."""
+
+    rules: tuple[ForwardRule, ...] = ()
+    """To whom objects are sent on."""
 
     busy_timeout_s: float = 60.0
     """How long to wait for another process that is writing the index: the last step of ``fsck --rebuild`` takes

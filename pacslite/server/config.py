@@ -11,6 +11,7 @@ from typing import Self
 from pydantic import model_validator
 
 from pacslite.server.calling_settings import CallingSettings
+from pacslite.server.outbox_checks import check_forwarding, check_retention
 from pacslite.server.outbox_settings import CommitmentSettings, ForwardSettings, OutboxSettings, RetentionSettings
 from pacslite.server.query_settings import QuerySettings, RetrieveSettings
 from pacslite.server.section import Section
@@ -56,6 +57,8 @@ class Config(Section):
             _check_listeners(one, other)
         for peer, namesake in combinations(self.peers, 2):
             _check_peers(peer, namesake)
+        check_forwarding(self.forward, self.peers, self.ae_titles)
+        check_retention(self.retention, self.peers)
         return self
 
     @property

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from pacslite.archive.settings import MIB
 from pacslite.server.section import Section
-from pacslite.server.setting_types import AETitle, Bytes, Count, Seconds
+from pacslite.server.setting_types import AETitle, Bytes, Count, Patterns, Seconds, TimesOfDay, UIDPatterns
 
 DAY_S = 86400.0
 
@@ -80,14 +80,12 @@ class ForwardPriority(StrEnum):
     LOW = "low"
 
 
-Patterns = tuple[Annotated[str, Field(min_length=1)], ...]
-
-
 class ForwardSettings(Section):
     """A rule: what is sent on to whom. Any number of [[forward]]; an object goes wherever a rule sends it, once.
 
     All conditions that are given must hold; each is a list of patterns of which one must match, with * and ?, upper and
-    lower case alike (AE titles and UIDs as they are).
+    lower case alike (AE titles and UIDs as they are). Of several values any may match; a missing one matches only *.
+    Where several rules send an object to one peer, the rule that lets it go first decides when and within which limits.
     """
 
     name: Annotated[str, Field(pattern=r"[A-Za-z0-9_.-]{1,64}")] = Field(
@@ -105,7 +103,7 @@ class ForwardSettings(Section):
     calling_ae: Patterns = Field((), description="Who sent it: AE titles.", examples=[("CT*", "MR1")])
     called_ae: Patterns = Field((), description="What the sender called us.", examples=[("TEACHING",)])
     modality: Patterns = Field((), description="Modality (0008,0060).", examples=[("CT", "MR")])
-    sop_class: Patterns = Field((), description="SOP Class UIDs.", examples=[("1.2.840.10008.5.1.4.1.1.88.*",)])
+    sop_class: UIDPatterns = Field((), description="SOP Class UIDs.", examples=[("1.2.840.10008.5.1.4.1.1.88.*",)])
     station_name: Patterns = Field((), description="Station Name (0008,1010).", examples=[("ER-*",)])
     body_part: Patterns = Field((), description="Body Part Examined (0018,0015).", examples=[("HEAD", "BRAIN")])
     study_description: Patterns = Field((), description="Study Description (0008,1030).", examples=[("*TRAUMA*",)])
@@ -113,7 +111,7 @@ class ForwardSettings(Section):
     priority: ForwardPriority = Field(
         ForwardPriority.MEDIUM, description="What a destination gets first, and the Priority of the C-STORE."
     )
-    window: Annotated[str, Field(pattern=r"(|\d\d:\d\d-\d\d:\d\d)")] = Field(
+    window: TimesOfDay = Field(
         "",
         description="Times of day between which is sent, on this machine's clock. Empty: always.",
         examples=["22:00-06:00"],

@@ -10,6 +10,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from pacslite.archive.settings import KIB, MIB
+from pacslite.archive.time_window import TimeWindow
 from pacslite.dicom.uids import is_conformant_uid
 from pacslite.dicom.values import is_valid_ae_title, utc_offset_minutes
 from pacslite.net.access import Network
@@ -69,6 +70,23 @@ def _utc_offset(text: str) -> str:
     return text
 
 
+def _pattern(text: str) -> str:
+    if not text.strip(" "):
+        raise ValueError("an empty pattern matches nothing; * matches everything")
+    return text
+
+
+def _uid_pattern(text: str) -> str:
+    if not re.fullmatch(r"[0-9.*?]+", text):
+        raise ValueError(f'"{text}" matches no UID: digits, periods, * and ? (the name of a SOP class is not its UID)')
+    return text
+
+
+def _times_of_day(text: str) -> str:
+    TimeWindow.parse(text)
+    return text
+
+
 def literal_network(address: str) -> Network | None:
     """The address or network that ``address`` spells, or None when it is a name that has to be resolved."""
     try:
@@ -80,6 +98,9 @@ def literal_network(address: str) -> Network | None:
 UTCOffset = Annotated[str, AfterValidator(_utc_offset)]
 AETitle = Annotated[str, AfterValidator(_ae_title)]
 UID = Annotated[str, AfterValidator(_uid)]
+Patterns = tuple[Annotated[str, AfterValidator(_pattern)], ...]
+UIDPatterns = tuple[Annotated[str, AfterValidator(_uid_pattern)], ...]
+TimesOfDay = Annotated[str, AfterValidator(_times_of_day)]
 Place = Annotated[str, AfterValidator(_place)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]

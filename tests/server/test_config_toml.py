@@ -57,10 +57,12 @@ def test_the_examples_are_right_too(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     text = text.replace("/etc/pacslite/tls/", f"{tmp_path}/")
     for name in ("server.crt", "server.key", "ca.crt"):
         (tmp_path / name).touch()
+    text += '[[peers]]\nae_title = "ARCHIVE"\naddress = "10.1.2.9"\nport = 104\n'  # which the rule sends to
     (tmp_path / "all.toml").write_text(text, encoding="utf-8")
     config = load_config(tmp_path / "all.toml", environment={}).config
     assert config.listeners[0].tls is not None
     assert config.peers[0].ae_title == "CT1"
+    assert config.forward[0].to == ("ARCHIVE",)
 
 
 def test_lines_are_not_longer_than_a_screen() -> None:

@@ -35,13 +35,13 @@ from pacslite.net.tls import ServerCertificate, client_context
 from pacslite.server.config import Config
 from pacslite.server.outbox_settings import ForwardOn, ForwardPriority, ForwardSettings
 from pacslite.server.settings import ListenerSettings, PeerSettings
+from pacslite.services.conveyor import Manner
 from pacslite.services.destinations import Call, Callee
 from pacslite.services.negotiated import find_negotiation
 from pacslite.services.query import QueryService
 from pacslite.services.read_ahead import Converter
 from pacslite.services.retrieve import GetService, MoveService, Retrieval, RetrieveLimits, retrieve_negotiation
 from pacslite.services.storage import StorableClasses, StorageService
-from pacslite.services.sub_operations import Manner
 from pacslite.services.verification import VerificationService
 from pacslite.transcode.syntaxes import NATIVE
 from pacslite.transcode.transcoder import Transcoder

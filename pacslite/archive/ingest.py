@@ -194,7 +194,7 @@ class Ingest:
         entry = _entry(intake)
         if not entry.path:
             entry = await run(intake.place_beside)
-        name = await run(blobs.keep_in_sight, existing.path)
+        names = await run(blobs.keep_in_sight, (existing.path,))
         try:
             replaced = await index.run(lambda writer: writer.replace(entry))
             if replaced is not None:
@@ -206,7 +206,7 @@ class Ingest:
                 self._workshop.space.free(replaced.size)
             return self._stored(intake, Outcome.REPLACED if replaced else Outcome.STORED)
         finally:
-            if name:
+            for name in names.values():
                 self._workshop.sweep(name)
 
     async def _yield_to(self, intake: Intake, existing: Existing) -> Stored:

@@ -75,6 +75,10 @@ class WatchedDisk(Disk):
         self._tell("make_directory", path)
         super().make_directory(path)
 
+    def remove_directory(self, path: str) -> None:
+        self._tell("remove_directory", path)
+        super().remove_directory(path)
+
     def open_directory(self, path: str) -> int:
         descriptor = super().open_directory(path)
         self._paths[descriptor] = path

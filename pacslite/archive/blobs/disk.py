@@ -110,6 +110,9 @@ class Disk:
     def make_directory(self, path: str) -> None:
         os.mkdir(path, 0o750)
 
+    def remove_directory(self, path: str) -> None:
+        os.rmdir(path)
+
     def open_directory(self, path: str) -> int:
         return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 

@@ -17,18 +17,20 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from blake3 import blake3
 
-from pacslite.archive.blobs.directories import Directories, Directory
+from pacslite.archive.blobs.directories import ATTEMPTS, Directories, Directory
 from pacslite.archive.blobs.disk import Buffer, Disk
 from pacslite.archive.blobs.layout import QUARANTINE, Layout
-from pacslite.archive.blobs.paths import encode_destination, versioned
+from pacslite.archive.blobs.paths import BLOBS, CONFLICTS, encode_destination, versioned
 
 _READ_BYTES = 1 << 20
+_LEAST_DEPTH = {BLOBS: 2, CONFLICTS: 1}
+"""What lies deeper is a folder of objects; above it, folders that will be used again."""
 
 
 class FilesystemBlobs:
@@ -66,17 +68,79 @@ class FilesystemBlobs:
         with contextlib.suppress(FileNotFoundError):
             self.disk.unlink(f"{self.folder}/{relative}")
 
-    def keep_in_sight(self, relative: str) -> str:
-        """Give a file that is about to lose its row a name under ``incoming``, durably: if a crash comes between the
-        commit and its removal, the next start finds it there. Returns the name; empty if the file is not there."""
-        name = f"{self.next_number()},{encode_destination(relative)}"
+    def keep_in_sight(self, relatives: Iterable[str]) -> dict[str, str]:
+        """Give files that are about to lose their rows names under ``incoming``, durably: if a crash comes between the
+        commit and their removal, the next start finds them there. Returns the names of those that are there."""
         incoming = Directory(self.disk, self.incoming)
+        names: dict[str, str] = {}
         try:
-            self.disk.link(f"{self.folder}/{relative}", name, incoming.descriptor)
+            for relative in relatives:
+                name = f"{self.next_number()},{encode_destination(relative)}"
+                with contextlib.suppress(FileNotFoundError):
+                    self.disk.link(f"{self.folder}/{relative}", name, incoming.descriptor)
+                    names[relative] = f"{self.incoming}/{name}"
+            if names:
+                incoming.sync()
+        except BaseException:
+            self.sweep(names.values())
+            raise
+        return names
+
+    def remove_kept(self, names: Mapping[str, str]) -> None:
+        """Remove files whose rows are gone, by what :meth:`keep_in_sight` returned, and the folders that this empties.
+
+        What has come into such a place since is another file, and stays. A name goes once the removal is durable; that
+        of a file that cannot be removed stays for the next start.
+        """
+        removed = [relative for relative, name in names.items() if self._remove_same(relative, name)]
+        folders = sorted({relative.rpartition("/")[0] for relative in removed}, reverse=True)
+        for folder in folders:
+            with contextlib.suppress(FileNotFoundError):
+                Directory(self.disk, f"{self.folder}/{folder}").sync()
+        self.sweep(names[relative] for relative in removed)
+        for folder in folders:
+            self.remove_empty(folder)
+
+    def _remove_same(self, relative: str, name: str) -> bool:
+        """False if it is still there."""
+        place = f"{self.folder}/{relative}"
+        try:
+            if os.path.samefile(place, name):
+                self.disk.unlink(place)
         except FileNotFoundError:
-            return ""
-        incoming.sync()
-        return f"{self.incoming}/{name}"
+            pass
+        except OSError:
+            return False
+        return True
+
+    def remove_empty(self, folder: str) -> None:
+        """Remove a folder of objects if nothing is left in it, and those above that hold nothing else."""
+        least = _LEAST_DEPTH.get(folder.partition("/")[0])
+        while least is not None and folder.count("/") >= least:
+            try:
+                self.disk.remove_directory(f"{self.folder}/{folder}")
+            except OSError:  # not empty, or gone already
+                return
+            self.directories.forget(folder)
+            folder = folder.rpartition("/")[0]
+
+    def link(self, source: str, destination: str) -> Directory:
+        """Give a file a name in its place, and answer the directory to be synced; FileExistsError if it is taken.
+
+        The way there is made, again if need be: whoever deletes the last object of a folder removes the folder.
+        """
+        folder, _, last = destination.rpartition("/")
+        for attempt in itertools.count(1):
+            directory = self.directories.durable(folder)
+            try:
+                self.disk.link(source, last, directory.descriptor)
+            except FileNotFoundError:
+                if attempt == ATTEMPTS or not os.path.lexists(source):
+                    raise
+                self.directories.forget(folder)
+            else:
+                return directory
+        raise AssertionError
 
     def sweep(self, names: Iterable[str]) -> None:
         """Remove names under ``incoming`` of files that are safe in their place. Nothing depends on when that is."""
@@ -95,9 +159,7 @@ class FilesystemBlobs:
 
     def move(self, relative: str, destination: str) -> None:
         """Give a file another place, durably; whatever was there must be gone."""
-        directory = self.directories.durable(destination.rpartition("/")[0])
-        self.disk.link(f"{self.folder}/{relative}", destination.rpartition("/")[2], directory.descriptor)
-        directory.sync()
+        self.link(f"{self.folder}/{relative}", destination).sync()
         self.disk.unlink(f"{self.folder}/{relative}")
 
     def quarantine(self, relative: str) -> str:
@@ -156,16 +218,10 @@ class IncomingBlob:
         if name != self._name:  # the name in incoming comes first: it is how a crash finds the other one
             store.disk.rename(self._name, name)
             self._name = name
-        folder, _, last = destination.rpartition("/")
-        directory = store.directories.durable(folder)
         try:
-            store.disk.link(name, last, directory.descriptor)
+            directory = store.link(name, destination)
         except FileExistsError:
             return False
-        except FileNotFoundError:
-            store.directories.forget(folder)
-            directory = store.directories.durable(folder)
-            store.disk.link(name, last, directory.descriptor)
         self.placed = destination
         if self._descriptor >= 0:
             store.disk.sync(self._descriptor)

@@ -36,7 +36,6 @@ from pacslite.server.config import Config
 from pacslite.server.outbox_settings import ForwardOn, ForwardPriority, ForwardSettings
 from pacslite.server.settings import ListenerSettings, PeerSettings
 from pacslite.services.conveyor import Manner
-from pacslite.services.conveyor import Manner
 from pacslite.services.destinations import Call, Callee
 from pacslite.services.negotiated import find_negotiation
 from pacslite.services.query import QueryService

@@ -112,10 +112,10 @@ class Called:
             callee.remote, proposal, limits=call.limits, connect_s=call.connect_s, answer_s=call.answer_s
         ) as requested:
             yield requested.association
-            await _release(requested)
+            await release(requested)
 
 
-async def _release(requested: Requested) -> None:
+async def release(requested: Requested) -> None:
     """In good order if the peer goes along; everything was answered, so nothing is lost if it does not."""
     association = requested.association
     try:

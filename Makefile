@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 # Passed on to the program that the target runs: make serve ARGS="--port 104", make test ARGS="tests/ul -x".
 ARGS ?=
 FUZZ_SECONDS ?= 300
+# All tests are run by several processes; a few are not, which start sooner so and can be debugged.
+TEST_PROCESSES ?= auto
+AT_ONCE := --numprocesses=$(TEST_PROCESSES) --maxprocesses=8 --dist=worksteal
 
 # The only list of what Debian has to provide. Runtime needs nothing of it.
 TEST_PACKAGES := dcmtk e2fsprogs gcc libc6-dev libgdcm-tools openssl
@@ -34,7 +37,7 @@ serve: $(RUNTIME_DONE)
 
 test: $(DEV_DONE)
 	@scripts/debian-packages $(TEST_PACKAGES)
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest $(if $(findstring tests/,$(ARGS))$(filter -n% --pdb --trace -s,$(ARGS)),,$(AT_ONCE)) $(ARGS)
 
 check: $(DEV_DONE)
 	$(BIN)/ruff format --check .

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import random
 import re
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import Protocol, Self
 
 from kit.rawpeer import is_answering
 from kit.wait import eventually
@@ -32,12 +35,29 @@ _DEFAULTS: Mapping[str, object] = {
 }
 
 
+_FIRST_OWN_PORT, _FIRST_OF_THE_SYSTEM = 15_000, 32_768
+_tried = itertools.count(random.SystemRandom().randrange(_FIRST_OF_THE_SYSTEM - _FIRST_OWN_PORT))
+
+
 def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that was free a moment ago, and is never given again here. It is none of those that the system gives to
+    whoever asks for any: tests that run at the same time would get it until it is used."""
+    while True:
+        port = _FIRST_OWN_PORT + next(_tried) % (_FIRST_OF_THE_SYSTEM - _FIRST_OWN_PORT)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind((HOST, port))
+            return port
+
+
+class Process(Protocol):
+    """What a server is of ``subprocess.Popen``."""
+
+    @property
+    def pid(self) -> int: ...
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float) -> int: ...
+    def terminate(self) -> None: ...
+    def kill(self) -> None: ...
 
 
 class RunningServer:
@@ -67,7 +87,7 @@ class RunningServer:
         self._tls = tuple(tls)
         self._environment = environment or {}
         self._prefix = tuple(prefix)
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -132,10 +152,21 @@ class RunningServer:
             *("serve", "--data", str(self.data), "--port", "0"),
             *(part for key, value in settings.items() for part in ("--set", f"{key}={json.dumps(value)}")),
         ]
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("PACSLITE_")}
         self.data.parent.mkdir(parents=True, exist_ok=True)
+        self._process = self._spawn(command)
+
+    def _spawn(self, command: Sequence[str]) -> Process:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("PACSLITE_")}
         with self.log_file.open("ab") as log:
-            self._process = _spawn(command, {**inherited, **self._environment}, log, self.data.parent)
+            return subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**inherited, **self._environment},
+                # In the test's folder, so that a pacslite.toml where the tests are run from does not count.
+                cwd=self.data.parent,
+            )
 
     def _says_where(self, after: int) -> bool:
         """Whether the first lines are written; they name the ports that the system chose."""
@@ -173,15 +204,6 @@ class RunningServer:
         return int(line.split()[1]) * 1024
 
     @property
-    def _running(self) -> subprocess.Popen[bytes]:
+    def _running(self) -> Process:
         assert self._process is not None, "the server is not running"
         return self._process
-
-
-def _spawn(
-    command: Sequence[str], environment: Mapping[str, str], log: IO[bytes], folder: Path
-) -> subprocess.Popen[bytes]:
-    # In the test's folder, so that a pacslite.toml where the tests are run from does not count.
-    return subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=environment, cwd=folder
-    )

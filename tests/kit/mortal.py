@@ -1,0 +1,171 @@
+"""Servers and commands that kill themselves at a chosen step, and are started again: see :mod:`kit.dying`."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Literal
+
+from kit.dying import LAST_WORDS
+from kit.dying import Order as _Order
+from kit.dying import Step as _Step
+from kit.server import RunningServer
+
+_TESTS = Path(__file__).resolve().parent.parent
+_GONE_S = 40.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """Right before or right after the ``nth`` call of the function ``at`` (``module:Class.name``) that carries one of
+    the Command Fields, if any are given."""
+
+    at: str
+    moment: Literal["before", "after"]
+    nth: int = 1
+    fields: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        name = self.at.rpartition(":")[2]
+        fields = " ".join(f"{field:04X}H" for field in self.fields)
+        return f"{self.moment} {name} {fields} number {self.nth}"
+
+    def encoded(self) -> _Step:
+        return {"at": self.at, "moment": self.moment, "nth": self.nth, "fields": list(self.fields)}
+
+
+class Forge:
+    """A program that makes processes of pacslite, one after another. Close it: that kills the last one."""
+
+    def __init__(self) -> None:
+        path = os.pathsep.join(filter(None, (str(_TESTS), os.environ.get("PYTHONPATH", ""))))
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PACSLITE_")}
+        self._program = subprocess.Popen(
+            [sys.executable, "-m", "kit.dying"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**environment, "PYTHONPATH": path},
+        )
+        self._last: Process | None = None
+
+    def run(self, command: Sequence[str], *, log: Path, folder: Path, die: Step | None = None) -> Process:
+        """Start ``pacslite`` with these arguments; the one before must have ended."""
+        assert self._last is None or self._last.poll() is not None, "it makes one process at a time"
+        order: _Order = {
+            "command": list(command),
+            "steps": [] if die is None else [die.encoded()],
+            "log": str(log),
+            "folder": str(folder),
+        }
+        assert self._program.stdin is not None
+        assert self._program.stdout is not None
+        self._program.stdin.write(json.dumps(order).encode() + b"\n")
+        self._program.stdin.flush()
+        self._last = Process(int(self._program.stdout.readline()), self._program.stdout)
+        return self._last
+
+    def close(self) -> None:
+        if self._last is not None and self._last.poll() is None:
+            self._last.kill()
+            self._last.wait(_GONE_S)
+        assert self._program.stdin is not None
+        assert self._program.stdout is not None
+        self._program.stdin.close()
+        self._program.wait(_GONE_S)
+        self._program.stdout.close()
+
+
+class Process:
+    """One that a :class:`Forge` has made: as much of ``subprocess.Popen`` as a server needs."""
+
+    def __init__(self, pid: int, news: IO[bytes]) -> None:
+        self.pid = pid
+        self._handle: int | None = None
+        with suppress(ProcessLookupError):  # dead already
+            self._handle = os.pidfd_open(pid)  # its id may be another's once it is gone
+        self._news = news
+        self._code: int | None = None
+
+    def poll(self) -> int | None:
+        if self._code is None and select.select([self._news], [], [], 0)[0]:
+            self._code = int(self._news.readline())
+            if self._handle is not None:
+                os.close(self._handle)
+                self._handle = None
+        return self._code
+
+    def wait(self, timeout: float) -> int:
+        if self._code is None and not select.select([self._news], [], [], timeout)[0]:
+            raise subprocess.TimeoutExpired("pacslite", timeout)
+        code = self.poll()
+        assert code is not None
+        return code
+
+    def terminate(self) -> None:
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._handle is not None:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._handle, number)
+
+
+class MortalServer(RunningServer):
+    """A :class:`~kit.server.RunningServer` that can be told at which step to die. :meth:`close` it in the end."""
+
+    def __init__(self, data: Path, *, settings: Mapping[str, object] | None = None) -> None:
+        super().__init__(data, settings=settings)
+        self._forge = Forge()
+        self._die: Step | None = None
+
+    def start_and_die(self, step: Step) -> bool:
+        """Start it; whether it answers, for it may be dead before."""
+        self._die = step
+        before = len(self.log)
+        try:
+            self.start()
+        except AssertionError:
+            if LAST_WORDS not in self.log[before:]:
+                raise
+            return False
+        finally:
+            self._die = None
+        return True
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether it has come to its step; an AssertionError if it has ended in any other way."""
+        if self._process is None:
+            return True
+        code = self._process.poll()
+        assert code in (None, -signal.SIGKILL), f"pacslite serve ended with exit code {code}:\n{self.log}"
+        return code is not None
+
+    def close(self) -> None:
+        self._forge.close()
+        self._process = None
+
+    def _spawn(self, command: Sequence[str]) -> Process:
+        arguments = command[command.index("serve") :]
+        return self._forge.run(arguments, log=self.log_file, folder=self.data.parent, die=self._die)
+
+
+@contextmanager
+def mortal_server(data: Path, *, settings: Mapping[str, object] | None = None) -> Iterator[MortalServer]:
+    """One that is not started yet."""
+    server = MortalServer(data, settings=settings)
+    try:
+        yield server
+    finally:
+        server.close()

@@ -66,12 +66,14 @@ jobs = Table(
     _time("created_at"),
     _time("due_at"),
     Column("attempts", Integer, nullable=False, server_default="0"),
+    # Since when it fails; None: it has not yet.
+    _time("failing_since", nullable=True),
     _text("last_error"),
     # Whose it is while it runs, and until when: then it is anybody's.
     _text("lease"),
     _time("leased_until", nullable=True),
-    # Owed once, however often it is caused.
-    Index("jobs_by_subject", "kind", "destination", "subject", unique=True),
+    # Owed once, however often it is caused; and what is still owed of an object before that is deleted.
+    Index("jobs_by_subject", "subject", "destination", "kind", unique=True),
     # What is next in a lane.
     Index(
         "jobs_waiting",
@@ -86,8 +88,7 @@ jobs = Table(
     Index("jobs_running", "leased_until", sqlite_where=text("state = 'running'")),
     # A hold that is over lets its jobs go.
     Index("jobs_held", "hold", sqlite_where=text("hold IS NOT NULL")),
-    # What is still owed of an object, a study: before either is deleted.
-    Index("jobs_of_subject", "subject"),
+    # What is still owed of a study, before that is deleted.
     Index("jobs_of_study", "study_uid", sqlite_where=text("study_uid <> ''")),
     sqlite_autoincrement=True,  # people name jobs by number
 )
@@ -153,9 +154,12 @@ commitment_requests = Table(
     Column("state", Text, nullable=False),
     # The Transaction UID was in use for something else: every instance fails for that.
     Column("is_duplicate", Integer, nullable=False, server_default="0"),
-    # The references: a line each, SOP Class UID, blank, SOP Instance UID; and their digest, to know a repetition by.
+    # The references, deflated: a line each, SOP Class UID, blank, SOP Instance UID. Empty once all are verified.
     Column("objects", LargeBinary, nullable=False),
+    # Of them, to know a repetition by.
     Column("digest", LargeBinary, nullable=False),
+    # How many are verified: there it goes on after a crash. Of these we are committed to so many, and to others not.
+    _count("checked"),
     _count("committed"),
     _count("failed"),
     _time("verified_at", nullable=True),

@@ -47,16 +47,16 @@ _STATEMENTS = (
         created_at FLOAT NOT NULL,
         due_at FLOAT NOT NULL,
         attempts INTEGER DEFAULT '0' NOT NULL,
+        failing_since FLOAT,
         last_error TEXT DEFAULT '' NOT NULL,
         lease TEXT DEFAULT '' NOT NULL,
         leased_until FLOAT,
         FOREIGN KEY(hold) REFERENCES job_holds (id)
     )
     """,
-    "CREATE UNIQUE INDEX jobs_by_subject ON jobs (kind, destination, subject)",
+    "CREATE UNIQUE INDEX jobs_by_subject ON jobs (subject, destination, kind)",
     "CREATE INDEX jobs_held ON jobs (hold) WHERE hold IS NOT NULL",
     "CREATE INDEX jobs_of_study ON jobs (study_uid) WHERE study_uid <> ''",
-    "CREATE INDEX jobs_of_subject ON jobs (subject)",
     "CREATE INDEX jobs_running ON jobs (leased_until) WHERE state = 'running'",
     """
     CREATE INDEX jobs_waiting ON jobs (destination, kind, rule, priority, due_at)
@@ -112,6 +112,7 @@ _STATEMENTS = (
         is_duplicate INTEGER DEFAULT '0' NOT NULL,
         objects BLOB NOT NULL,
         digest BLOB NOT NULL,
+        checked BIGINT DEFAULT '0' NOT NULL,
         committed BIGINT DEFAULT '0' NOT NULL,
         failed BIGINT DEFAULT '0' NOT NULL,
         verified_at FLOAT,

@@ -24,6 +24,7 @@ from pacslite.archive.index.reader import IndexReader
 from pacslite.archive.index.sqlite import connect, prepare
 from pacslite.archive.index.writer import IndexWriter
 from pacslite.archive.ingest import Ingest, Workshop
+from pacslite.archive.jobs import Outbox
 from pacslite.archive.listing import Listing
 from pacslite.archive.model import Origin, Stats, StoredObject
 from pacslite.archive.query import Query, Row
@@ -45,6 +46,7 @@ class Archive:
         self.layout = layout
         self.workshop = workshop
         self.list = Listing(reader, layout.folder)
+        self.outbox = Outbox(workshop.index, reader)
         self._reader = reader
         self._finder = finder
         self._reading = Reading(workshop.threads)

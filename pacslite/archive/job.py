@@ -81,5 +81,7 @@ class Job:
     last_error: str
     lease: str
     """Empty, or the token of who has it; it is settled by nobody else."""
+    failing_since: float | None = None
+    """Of its first failure; None if it has not failed yet."""
     held_until: float | None = None
     """Held back until its study is quiet: until then, if nothing more comes."""

@@ -18,6 +18,7 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
+from pacslite.archive.commitment import FailureReason, Reference
 from pacslite.dicom.heads import MalformedDataSet
 from pacslite.dicom.inflate import Inflater
 from pacslite.dicom.transfer_syntax import TransferSyntax
@@ -28,7 +29,6 @@ from pacslite.services.commitment_items import (
     TRANSACTION_UID,
     Found,
     ItemWriter,
-    Reference,
     is_usable_uid,
     read_slices,
     uid_text,
@@ -50,7 +50,6 @@ __all__ = [
 
 T = TypeVar("T")
 
-_PROCESSING_FAILURE: Final = 0x0110
 _WRITTEN_AT_A_TIME: Final = 1000
 _INFLATED_AT_A_TIME: Final = 64 * 1024
 _NO_LIMIT: Final = 1 << 40
@@ -160,7 +159,7 @@ def _request(data: bytes, syntax: TransferSyntax, most: int, max_bytes: int) -> 
 def _result(data: bytes, syntax: TransferSyntax, max_bytes: int) -> _Slices[CommitmentResult]:
     found = yield from _found(data, syntax, _NO_LIMIT, max_bytes)
     failed = found.items.get(FAILED_SOP_SEQUENCE, [])
-    reasons = (found.reasons.get(number, _PROCESSING_FAILURE) for number in range(len(failed)))
+    reasons = (found.reasons.get(number, FailureReason.PROCESSING_FAILURE) for number in range(len(failed)))
     return CommitmentResult(
         _transaction(found),
         found.items.get(REFERENCED_SOP_SEQUENCE, []),

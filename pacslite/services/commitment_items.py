@@ -9,8 +9,9 @@ import re
 import struct
 from collections.abc import Generator
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final
 
+from pacslite.archive.commitment import Reference
 from pacslite.dicom import tags
 from pacslite.dicom.element import (
     DELIMITERS,
@@ -45,13 +46,6 @@ _plain = re.compile(rb"[\0 ]*([0-9.]{1,64})[\0 ]*").fullmatch
 _usable = re.compile(r"[0-9.]{1,64}").fullmatch
 _odd = re.compile(r"[^!-\[\]-~]")
 _NOT_A_UID: Final = "?"
-
-
-class Reference(NamedTuple):
-    """An object as storage commitment names it; what the item lacked is empty."""
-
-    sop_class_uid: str
-    sop_instance_uid: str
 
 
 @dataclass(slots=True)

@@ -92,6 +92,11 @@ class IndexReader:
         async with self._connection() as connection:
             return await connection.run(lambda lent: lent.execute(sql, parameters).fetchall())
 
+    async def run(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        """Have it called in a connection's thread: one way there and one back, however many rows there are."""
+        async with self._connection() as connection:
+            return await connection.run(function)
+
     async def stream(self, query: ClauseElement) -> AsyncGenerator[Sequence[object], None]:
         """Row by row, as the index was when the query began."""
         sql, parameters = _compiled(query)

@@ -18,6 +18,7 @@ from pacslite.archive import listing
 from pacslite.archive.blobs.disk import Disk
 from pacslite.archive.blobs.filesystem import FilesystemBlobs
 from pacslite.archive.blobs.layout import Layout, open_layout, server_is_running
+from pacslite.archive.commitments import Commitments
 from pacslite.archive.find import Finder
 from pacslite.archive.index.commit import GroupCommit
 from pacslite.archive.index.reader import IndexReader
@@ -47,6 +48,9 @@ class Archive:
         self.workshop = workshop
         self.list = Listing(reader, layout.folder)
         self.outbox = Outbox(workshop.index, reader)
+        self.commitments = Commitments(
+            workshop.index, reader, workshop.threads, layout.folder, added=self.outbox.added
+        )
         self._reader = reader
         self._finder = finder
         self._reading = Reading(workshop.threads)

@@ -193,6 +193,50 @@ class SubOperationFailed(Fact):
     damaged: bool
 
 
+# --- Forwarding ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForwardingEnded(Fact):
+    """Objects were sent to a destination by a rule: complete, broken off (the server stops), or why it was given up.
+
+    ``completed`` and those with a ``warning`` were taken; ``bytes`` are theirs, as they are stored. ``converted`` are
+    those of them that were sent in another transfer syntax; ``reason`` tells why others failed. All that failed is
+    tried again.
+    """
+
+    destination: str
+    rule: str
+    completed: int
+    warning: int
+    failed: int
+    converted: int
+    bytes: int
+    outcome: str
+    reason: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForwardFailed(Fact):
+    """One object was not sent, or not taken; ``damaged`` says that the archive's own file is to blame."""
+
+    destination: str
+    rule: str
+    sop_instance: str
+    reason: str
+    damaged: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForwardNotNeeded(Fact):
+    """An object that was to be forwarded is not in the archive any more."""
+
+    destination: str
+    rule: str
+    sop_instance: str
+
+
 # --- Storage commitment ----------------------------------------------------------------------------------------------
 
 
@@ -220,6 +264,52 @@ class CommitmentReported(Fact):
     """Since the request was received."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommitmentAsked(Fact):
+    """A destination has taken our question whether it commits to what it was sent by a rule."""
+
+    destination: str
+    rule: str
+    transaction: str
+    instances: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommitmentAnswered(Fact):
+    """A destination has told a result; only what is new in it counts, so a repetition counts nothing.
+
+    What it does not commit to is ``resent``, or ``refused`` for good.
+    """
+
+    peer: Peer
+    destination: str
+    transaction: str
+    committed: int
+    resent: int
+    refused: int
+    seconds: float
+    """Since it was asked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommitmentRefused(Fact):
+    """A destination does not commit to an object, and it is not sent again: ``resent`` says how often it was."""
+
+    destination: str
+    sop_instance: str
+    failure_reason: int
+    resent: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommitmentUnexpected(Fact):
+    """A peer told a result that nobody waits for, or that it may not tell."""
+
+    peer: Peer
+    transaction: str
+    why: str
+
+
 # --- The archive -----------------------------------------------------------------------------------------------------
 
 
@@ -235,6 +325,43 @@ class InstanceStored(Fact):
     source_ae: str
     outcome: str
     size: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectsDeleted(Fact):
+    """A deletion ended; it was broken off, or refused half-way, if less has gone than was ``wanted``.
+
+    ``level`` is study, series or instance, and that UID is given; ``deleted_by`` a user of this machine, or retention;
+    ``forced`` that protected objects were among them; ``forwards`` how many forwards were given up with them.
+    """
+
+    level: str
+    study: str
+    series: str
+    sop_instance: str
+    deleted_by: str
+    forced: bool
+    wanted: int
+    instances: int
+    conflicts: int
+    bytes: int
+    forwards: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetentionEnded(Fact):
+    """Retention has looked through the archive: studies that went (or would have, if ``dry_run``), and how many stayed
+    though their time had come, by why. ``above_bytes`` is by how much all is still above the high water mark."""
+
+    dry_run: bool
+    studies: int
+    instances: int
+    bytes: int
+    kept: tuple[tuple[str, int], ...]
+    above_bytes: int
+    error: str
     seconds: float
 
 

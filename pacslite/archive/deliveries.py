@@ -1,12 +1,30 @@
-"""What destinations have taken, and whether they have committed to it."""
+"""What destinations have taken, and whether they have committed to it.
+
+Theory of operation. A delivery that wants commitment owes a question: one job for a destination and a rule, however
+many objects it is about. Whoever performs that job opens transactions for what is to be asked about, each durable
+before it is sent, and notes which ones the destination has accepted. Then the job waits for the results, which may come
+at any time, on any association, and more than once; what an answer changes and what follows from it (an object that is
+sent again, the end of the job) is one transaction. A question that may never have arrived, or has no result for too
+long, is put anew with another Transaction UID; the result of the earlier one still counts if it comes.
+"""
 
 from __future__ import annotations
 
-from pacslite.archive.index import delivery_rows
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from pacslite.archive.index import delivery_rows, job_rows
+from pacslite.archive.index.commit import GroupCommit
+from pacslite.archive.index.delivery_rows import Manner, Refusal, Transaction
 from pacslite.archive.index.writer import IndexWriter
-from pacslite.archive.job import Job
+from pacslite.archive.job import Job, JobKind, Lane, NewJob, Priority
 from pacslite.archive.jobs import Change
 from pacslite.archive.model import StoredObject
+from pacslite.archive.rules import ForwardRule
+from pacslite.dicom.uids import new_uid
+
+__all__ = ["Answer", "Answered", "AskManner", "Deliveries", "Question", "Refusal", "record"]
 
 
 def record(job: Job, stored: StoredObject, *, now: float, ask_after_s: float) -> Change:
@@ -28,3 +46,153 @@ def record(job: Job, stored: StoredObject, *, now: float, ask_after_s: float) ->
         )
 
     return change
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskManner:
+    """``ask_after_s`` from the last delivery to the question, ``ask_again_s`` from a question until it is put anew,
+    ``give_up_s`` until a silent destination is asked no more (0: never); how many objects a transaction has, and how
+    often an object is sent again that was refused."""
+
+    ask_after_s: float = 10.0
+    ask_again_s: float = 3600.0
+    give_up_s: float = 0.0
+    most: int = 1000
+    max_resends: int = 3
+
+    @property
+    def times(self) -> Manner:
+        return Manner(ask_after_s=self.ask_after_s, ask_again_s=self.ask_again_s, give_up_s=self.give_up_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a destination is to be asked: SOP classes and instances."""
+
+    transaction_uid: str
+    references: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a destination says: SOP Instance UIDs, and with those that failed the Failure Reason."""
+
+    transaction_uid: str
+    committed: Sequence[str]
+    failed: Sequence[tuple[str, int]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """What was new in an answer: how many objects are committed to, which are sent again, which are not."""
+
+    asked_at: float
+    committed: int
+    resent: Sequence[Refusal]
+    refused: Sequence[Refusal]
+
+
+class Deliveries:
+    """Of an archive. ``rules`` say how what was refused is sent again; times are seconds since 1970-01-01 UTC."""
+
+    def __init__(
+        self,
+        index: GroupCommit,
+        *,
+        added: Callable[[], None],
+        rules: Mapping[str, ForwardRule],
+        manner: AskManner,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._index = index
+        self._added = added
+        self._rules = rules
+        self._manner = manner
+        self._clock = clock
+
+    async def begin(self, lane: Lane) -> None:
+        """Somebody is going to ask: before the first :meth:`question`."""
+        overdue = self._clock() - self._manner.ask_again_s
+        await self._index.run(lambda writer: delivery_rows.begin_asking(writer, lane, overdue=overdue))
+
+    async def question(self, lane: Lane) -> Question | None:
+        """What to ask next, in a transaction of its own; None if there is nothing more to be asked."""
+        uid, now = new_uid(), self._clock()
+        references = await self._index.run(
+            lambda writer: delivery_rows.ask(writer, lane, uid, most=self._manner.most, now=now)
+        )
+        return Question(uid, references) if references else None
+
+    async def accepted(self, question: Question) -> None:
+        """The destination has taken the question: it is not put again before long."""
+        now = self._clock()
+        await self._index.run(lambda writer: delivery_rows.accept(writer, question.transaction_uid, now=now))
+
+    def asked(self, job: Job, *, all_of_it: bool = True) -> Change:
+        """The job that asks has been performed: for its settlement, which keeps it for as long as it is needed.
+
+        Without ``all_of_it`` the rest is to be asked at once.
+        """
+        times = self._manner.times if all_of_it else replace(self._manner.times, ask_after_s=0.0)
+
+        def change(writer: IndexWriter) -> None:
+            now = self._clock()
+            delivery_rows.settle_asking(writer, job.lane, times, now=now, job=(job.id, job.created_at))
+
+        return change
+
+    async def asked_of(self, transaction_uid: str) -> str | None:
+        """The AE title that a transaction was opened with; None if it is none of ours."""
+        transaction = await self._index.run(lambda writer: delivery_rows.find_transaction(writer, transaction_uid))
+        return None if transaction is None else transaction.destination
+
+    async def answer(self, answer: Answer) -> Answered | None:
+        """Take an answer in, and what follows from it; None if the transaction is none of ours.
+
+        The same answer again changes nothing. What is said of one object twice is believed for the worse.
+        """
+        answered = await self._index.run(lambda writer: self._answer(writer, answer))
+        if answered is not None and answered.resent:
+            self._added()
+        return answered
+
+    def _answer(self, writer: IndexWriter, answer: Answer) -> Answered | None:
+        transaction = delivery_rows.find_transaction(writer, answer.transaction_uid)
+        if transaction is None:
+            return None
+        now = self._clock()
+        bad = {uid for uid, _ in answer.failed}
+        good = (uid for uid in answer.committed if uid not in bad)
+        refusals = delivery_rows.refuse(writer, transaction, answer.failed)
+        rules_committed = delivery_rows.commit(writer, transaction, good, now=now)
+        resent = [refusal for refusal in refusals if self._send_again(writer, refusal, transaction, now)]
+        delivery_rows.answered(writer, transaction, committed=len(rules_committed), failed=len(refusals), now=now)
+        for rule in {*rules_committed, *(refusal.rule for refusal in refusals)}:
+            lane = Lane(transaction.destination, JobKind.ASK, rule)
+            delivery_rows.settle_asking(writer, lane, self._manner.times, now=now)
+        return Answered(
+            asked_at=transaction.asked_at,
+            committed=len(rules_committed),
+            resent=resent,
+            refused=[refusal for refusal in refusals if refusal not in resent],
+        )
+
+    def _send_again(self, writer: IndexWriter, refusal: Refusal, transaction: Transaction, now: float) -> bool:
+        """Unless that was done often enough, or there is nothing left to send."""
+        if refusal.resent >= self._manner.max_resends:
+            return False
+        existing = writer.find(refusal.sop_instance_uid)
+        if existing is None:
+            return False
+        rule = self._rules.get(refusal.rule)
+        job = NewJob(
+            lane=Lane(transaction.destination, JobKind.FORWARD, refusal.rule),
+            subject=refusal.sop_instance_uid,
+            study_uid=existing.study_uid,
+            priority=Priority.MEDIUM if rule is None else rule.priority,
+            time_window="" if rule is None else rule.time_window,
+            wants_commitment=True,
+        )
+        job_rows.owe(writer, [job], now)
+        delivery_rows.count_resend(writer, refusal.sop_instance_uid, transaction.destination)
+        return True

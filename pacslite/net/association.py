@@ -172,6 +172,10 @@ class Association:
             await self._released.wait()
         await self._closed.wait()
 
+    async def wait_closed(self) -> None:
+        """Wait for the connection's end, whoever ends it."""
+        await self._closed.wait()
+
     def finish(self) -> None:
         """The server stops: end now if nothing is running, else after the last answer."""
         self._draining = True

@@ -16,7 +16,7 @@ from blake3 import blake3
 
 from kit.commands import fsck
 from kit.holdings import Holdings
-from kit.server import RunningServer
+from kit.mortal import MortalServer, mortal_server
 from kit.storm import Book, StormObject, objects, storm
 from kit.volumes import NotPermitted, PoweredVolume
 
@@ -48,7 +48,7 @@ def again(known: list[StormObject], chance: random.Random) -> Iterator[StormObje
         yield replace(obj, variant=chance.choice((0, 0, 1)))
 
 
-async def traffic(server: RunningServer, cycle: int, known: list[StormObject], chance: random.Random) -> Book:
+async def traffic(server: MortalServer, cycle: int, known: list[StormObject], chance: random.Random) -> Book:
     """Send on every kind of association until the server is killed."""
     shared = list(objects(f"{cycle}.90", itertools.islice(small(chance), 2000)))
     book = Book()
@@ -81,28 +81,26 @@ def test_acknowledged_objects_survive_kill_9_while_sending(tmp_path: Path) -> No
 
 def kill_again_and_again(data: Path, seed: int) -> None:
     chance = random.Random(seed)
-    server = RunningServer(data, settings={"logging.format": "json"})
     known: list[StormObject] = []
     fresh: list[StormObject] = []
     killed_in_flight = 0
-    for cycle in range(CYCLES // LANES):
-        seen = len(server.log)
-        try:
+    with mortal_server(data, settings={"logging.format": "json"}) as server:
+        for cycle in range(CYCLES // LANES):
+            seen = len(server.log)
             server.start()
             assert_recovered_quickly(server.log[seen:], len(known))
             holdings = Holdings(server.data)
             holdings.assert_sound()
             holdings.assert_holds(fresh)
             book = asyncio.run(traffic(server, cycle, known, chance))
-        finally:
             server.kill()
-        assert book.refused == []
-        killed_in_flight += len(book.unanswered)
-        fresh = book.acknowledged
-        known += fresh
-        if cycle % 13 == 12:
-            verify(server, known)
-    verify(server, known)
+            assert book.refused == []
+            killed_in_flight += len(book.unanswered)
+            fresh = book.acknowledged
+            known += fresh
+            if cycle % 13 == 12:
+                verify(server, known)
+        verify(server, known)
     assert len(known) > 2 * LEFT_AT_MOST, "too few for start-up's work to tell anything"
     assert killed_in_flight > CYCLES // LANES
 
@@ -110,7 +108,6 @@ def kill_again_and_again(data: Path, seed: int) -> None:
 def test_replacing_survives_kill_9(tmp_path: Path) -> None:
     """DESIGN 5, policy replace: one content is in place, whole, and the other one is gone, wherever the kill came."""
     chance = random.Random(20260104)
-    server = RunningServer(tmp_path / "data", settings={"storage.duplicates": "replace"})
     pool = list(objects("1", [3_000, 300_000, 1_500_000] * 15))
     sent: dict[str, set[bytes]] = {}
 
@@ -120,14 +117,14 @@ def test_replacing_survives_kill_9(tmp_path: Path) -> None:
             sent.setdefault(obj.sop_instance, set()).add(blake3(obj.data_set()).digest())
             yield obj
 
-    async def send_until_killed() -> Book:
+    async def send_until_killed(server: MortalServer) -> Book:
         book = Book()
         asyncio.get_running_loop().call_later(chance.uniform(0.2, 0.5), server.kill)
         await storm(server.port, [variants() for _ in range(SMALL_ASSOCIATIONS)], book, window=2)
         return book
 
     acknowledged: set[str] = set()
-    try:
+    with mortal_server(tmp_path / "data", settings={"storage.duplicates": "replace"}) as server:
         for _ in range(REPLACING_CYCLES):
             server.start()
             holdings = Holdings(server.data)
@@ -135,17 +132,15 @@ def test_replacing_survives_kill_9(tmp_path: Path) -> None:
             assert acknowledged <= holdings.instances.keys()
             for uid, row in holdings.instances.items():
                 assert row.digest in sent[uid]
-            book = asyncio.run(send_until_killed())
+            book = asyncio.run(send_until_killed(server))
             assert book.refused == []
             acknowledged |= {obj.sop_instance for obj in book.acknowledged}
         with server:
             fsck(server.data, "--digest")
-    finally:
-        server.kill()
     assert len(acknowledged) > 30
 
 
-def verify(server: RunningServer, known: list[StormObject]) -> None:
+def verify(server: MortalServer, known: list[StormObject]) -> None:
     with server:
         holdings = Holdings(server.data)
         holdings.assert_sound()
@@ -158,33 +153,33 @@ def test_acknowledged_objects_survive_a_power_cut(tmp_path: Path) -> None:
     chance = random.Random(20260103)
     volume = PoweredVolume(tmp_path, size_bytes=256 << 20)
     known: list[StormObject] = []
-    server = RunningServer(volume.place / "data")
-    server.log_file = tmp_path / "server.log"
     try:
         volume.power_on()
     except NotPermitted as reason:
         volume.remove()
         pytest.fail(f"no loop device to cut the power of: {reason}")
     try:
-        for cycle in range(POWER_CUTS):
-            server.start()
-            holdings = Holdings(server.data)
-            holdings.assert_sound()
-            holdings.assert_holds(known)
-            known += asyncio.run(interrupted(server, volume, cycle, known, chance)).acknowledged
-            volume.unplug()
-            volume.power_on()
-        verify(server, known)
+        with mortal_server(volume.place / "data") as server:
+            server.log_file = tmp_path / "server.log"
+            for cycle in range(POWER_CUTS):
+                server.start()
+                holdings = Holdings(server.data)
+                holdings.assert_sound()
+                holdings.assert_holds(known)
+                known += asyncio.run(interrupted(server, volume, cycle, known, chance)).acknowledged
+                volume.unplug()
+                volume.power_on()
+            verify(server, known)
     finally:
-        server.kill()
         volume.remove()
     assert len(known) > 10 * POWER_CUTS
 
 
 async def interrupted(
-    server: RunningServer, volume: PoweredVolume, cycle: int, known: list[StormObject], chance: random.Random
+    server: MortalServer, volume: PoweredVolume, cycle: int, known: list[StormObject], chance: random.Random
 ) -> Book:
     def power_fails() -> None:
+        server.freeze()  # a machine without power answers nobody, whatever its disk did last
         volume.cut_power()
         server.kill()
 

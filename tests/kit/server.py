@@ -137,6 +137,10 @@ class RunningServer:
             self._process.wait(STOP_S)
             self._process = None
 
+    def freeze(self) -> None:
+        """SIGSTOP: it does nothing more, but what the kernel is doing for it."""
+        os.kill(self.pid, signal.SIGSTOP)
+
     def hang_up(self) -> None:
         """SIGHUP."""
         os.kill(self.pid, signal.SIGHUP)

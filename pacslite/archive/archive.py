@@ -19,6 +19,7 @@ from pacslite.archive.blobs.disk import Disk
 from pacslite.archive.blobs.filesystem import FilesystemBlobs
 from pacslite.archive.blobs.layout import Layout, open_layout, server_is_running
 from pacslite.archive.commitments import Commitments
+from pacslite.archive.deletion import Deletions
 from pacslite.archive.find import Finder
 from pacslite.archive.index.commit import GroupCommit
 from pacslite.archive.index.reader import IndexReader
@@ -31,7 +32,8 @@ from pacslite.archive.model import Origin, Stats, StoredObject
 from pacslite.archive.query import Query, Row
 from pacslite.archive.reading import Reading
 from pacslite.archive.recovery import reconcile
-from pacslite.archive.selection import Selection, select_objects
+from pacslite.archive.selection import Gone, Selection, look_up, select_objects
+from pacslite.archive.rules import Rules
 from pacslite.archive.settings import ArchiveSettings, StoreMode
 from pacslite.archive.space import Space
 from pacslite.archive.threads import FileThreads
@@ -42,15 +44,14 @@ from pacslite.facts import IndexMigrated, Observe
 class Archive:
     """Made by :meth:`open`."""
 
-    def __init__(self, workshop: Workshop, layout: Layout, reader: IndexReader, finder: Finder) -> None:
+    def __init__(self, workshop: Workshop, outbox: Outbox, layout: Layout, reader: IndexReader, finder: Finder) -> None:
         self.settings = workshop.settings
         self.layout = layout
         self.workshop = workshop
         self.list = Listing(reader, layout.folder)
-        self.outbox = Outbox(workshop.index, reader)
-        self.commitments = Commitments(
-            workshop.index, reader, workshop.threads, layout.folder, added=self.outbox.added
-        )
+        self.outbox = outbox
+        self.commitments = Commitments(workshop.index, reader, workshop.threads, layout.folder, added=self.outbox.added)
+        self.deletions = Deletions(workshop, reader)
         self._reader = reader
         self._finder = finder
         self._reading = Reading(workshop.threads)
@@ -77,6 +78,7 @@ class Archive:
             sweeper = _Sweeper(blobs, threads)
             unfinished = _Unfinished()
             stack.push_async_callback(unfinished.wait)
+            outbox = Outbox(index, reader)
             workshop = Workshop(
                 settings=settings,
                 blobs=blobs,
@@ -84,10 +86,12 @@ class Archive:
                 threads=threads,
                 space=Space(settings, stored_bytes=stored_bytes, clock=time.monotonic),
                 observe=observe,
+                rules=Rules(settings.rules),
+                jobs_added=outbox.added,
                 sweep=sweeper.take,
                 finish=unfinished.take,
             )
-            yield cls(workshop, layout, reader, Finder(searcher, threads, settings))
+            yield cls(workshop, outbox, layout, reader, Finder(searcher, threads, settings))
 
     def ingest(self, origin: Origin) -> Ingest:
         """An object is coming; see :class:`Ingest`."""
@@ -100,6 +104,10 @@ class Archive:
     async def select(self, unique_keys: Mapping[int, Sequence[str]]) -> Selection:
         """The objects below the entities that ``unique_keys`` name; see :func:`select_objects`."""
         return await select_objects(self._reader, self.layout.folder, unique_keys)
+
+    async def look_up(self, uids: Sequence[str]) -> list[StoredObject | Gone]:
+        """Where the objects with these SOP Instance UIDs are, in that order."""
+        return await look_up(self._reader, self.layout.folder, uids)
 
     def load_into(
         self, slab: bytearray, objects: Sequence[StoredObject]

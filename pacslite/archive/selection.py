@@ -106,14 +106,9 @@ class Selection:
 
     async def _found(self, uids: Sequence[str]) -> list[StoredObject | Gone]:
         try:
-            return await _run(self._reader, partial(self._look_up, uids))
+            return await look_up(self._reader, self._folder, uids)
         except sqlite3.Error as error:  # what was sent so far stands, and what follows may be found again
             return [Gone(uid, f"the index cannot be read: {error}") for uid in uids]
-
-    def _look_up(self, uids: Sequence[str], connection: sqlite3.Connection) -> list[StoredObject | Gone]:
-        rows = _page_statement().execute(connection, {"uids": json.dumps(uids)})
-        found = {row[0]: stored_object(row, self._folder) for row in rows}
-        return [found.get(uid) or Gone(uid) for uid in uids]
 
     def fill(self, statement: _Statement, parameters: Mapping[str, str], connection: sqlite3.Connection) -> None:
         """Take what :func:`_in_order` finds."""
@@ -140,6 +135,17 @@ async def select_objects(reader: IndexReader, folder: Path, unique_keys: Mapping
     }
     await _run(reader, partial(selection.fill, statement, parameters))
     return selection
+
+
+async def look_up(reader: IndexReader, folder: Path, uids: Sequence[str]) -> list[StoredObject | Gone]:
+    """The objects with these UIDs, in their order."""
+
+    def rows(connection: sqlite3.Connection) -> list[StoredObject | Gone]:
+        cursor = _page_statement().execute(connection, {"uids": json.dumps(uids)})
+        found = {row[0]: stored_object(row, folder) for row in cursor}
+        return [found.get(uid) or Gone(uid) for uid in uids]
+
+    return await _run(reader, rows)
 
 
 async def _run(reader: IndexReader, function: Callable[[sqlite3.Connection], T]) -> T:

@@ -65,6 +65,9 @@ class LogObserver:
             facts.SubOperationFailed: self._sub_operation_failed,
             facts.CommitmentRequested: self._commitment_requested,
             facts.CommitmentReported: self._commitment_reported,
+            facts.ForwardingEnded: self._forwarding_ended,
+            facts.ForwardFailed: self._forward_failed,
+            facts.ForwardNotNeeded: self._forward_not_needed,
             facts.InstanceStored: self._stored,
         }
 
@@ -176,6 +179,34 @@ class LogObserver:
         advice = "; see pacslite fsck" if fact.damaged else ""
         self._log(level, fact, f"{_who(fact.peer)} {what}{advice}")
 
+    # --- Forwarding --------------------------------------------------------------------------------------------------
+
+    def _forwarding_ended(self, fact: facts.ForwardingEnded) -> None:
+        level = logging.WARNING if fact.failed else logging.INFO
+        warned = f", {fact.warning} with a warning" if fact.warning else ""
+        failed = f", {fact.failed} failed ({self._text(clean(fact.reason))})" if fact.failed else ""
+        converted = f", {fact.converted} of them converted" if fact.converted else ""
+        outcome = "" if fact.outcome == "complete" else f", then {self._text(clean(fact.outcome))}"
+        sent = _counted(fact.completed + fact.warning, "object")
+        message = (
+            f"{_lane(fact)}: {sent} forwarded{converted}{warned}{failed}{outcome}, {_size(fact.bytes)} "
+            f"in {fact.seconds:.1f} s"
+        )
+        self._log(level, fact, message)
+
+    def _forward_failed(self, fact: facts.ForwardFailed) -> None:
+        """The line of the round has the reasons of all; a line each is for what the archive is to blame for."""
+        level = logging.ERROR if fact.damaged else logging.DEBUG
+        if not self._logger.isEnabledFor(level):
+            return
+        why = self._text(clean(fact.reason))
+        advice = "; see pacslite fsck" if fact.damaged else ""
+        self._log(level, fact, f"{_lane(fact)}: {self._uid(fact.sop_instance)} not forwarded: {why}{advice}")
+
+    def _forward_not_needed(self, fact: facts.ForwardNotNeeded) -> None:
+        what = f"{self._uid(fact.sop_instance)} not forwarded: it was removed from the archive meanwhile"
+        self._log(logging.INFO, fact, f"{_lane(fact)}: {what}")
+
     # --- Storage commitment ------------------------------------------------------------------------------------------
 
     def _commitment_requested(self, fact: facts.CommitmentRequested) -> None:
@@ -249,6 +280,11 @@ def _who(peer: Peer) -> str:
     )
     called = f" > {clean(peer.called_ae)}" if peer.called_ae else ""
     return f"{caller}{called}{' TLS' if peer.tls else ''} [{peer.association}]"
+
+
+def _lane(fact: facts.ForwardingEnded | facts.ForwardFailed | facts.ForwardNotNeeded) -> str:
+    """``ct-to-archive > ARCHIVE``: rule and destination."""
+    return f"{clean(fact.rule)} > {clean(fact.destination)}"
 
 
 def _contexts(answers: tuple[ContextAnswer, ...]) -> str:

@@ -16,7 +16,8 @@ SIZE_BUCKETS_BYTES = (16e3, 64e3, 256e3, 1e6, 4e6, 16e6, 64e6, 256e6, 1e9, 4e9)
 
 
 class Metrics:
-    """Subscribes to facts. No label holds what a stranger may choose, such as an AE title: each makes a series."""
+    """Subscribes to facts. No label holds what a stranger may choose, such as the AE title of a caller: each makes a
+    series. Destinations are named by the configuration."""
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
@@ -84,7 +85,19 @@ class Metrics:
             registry=registry,
         )
         self._unreadable = Counter(
-            "pacslite_objects_unreadable", "Retrieved objects whose file could not be read.", registry=registry
+            "pacslite_objects_unreadable", "Objects to be sent whose file could not be read.", registry=registry
+        )
+        self._forwards = Counter(
+            "pacslite_forwards",
+            "Objects that were to be forwarded, by destination and what became of the attempt.",
+            ("destination", "outcome"),
+            registry=registry,
+        )
+        self._forwarded_bytes = Counter(
+            "pacslite_forwarded_bytes",
+            "Bytes of the objects that destinations have taken, as they are stored.",
+            ("destination",),
+            registry=registry,
         )
         self._instances = Counter(
             "pacslite_instances_stored", "Objects taken in, by what became of them.", ("outcome",), registry=registry
@@ -109,6 +122,8 @@ class Metrics:
             facts.QueryServed: self._query_served,
             facts.RetrievalServed: self._retrieval_served,
             facts.SubOperationFailed: self._sub_operation_failed,
+            facts.ForwardingEnded: self._forwarding_ended,
+            facts.ForwardFailed: self._sub_operation_failed,
             facts.InstanceStored: self._instance_stored,
         }
 
@@ -174,7 +189,12 @@ class Metrics:
             self._sub_operations.labels(command, outcome).inc(count)
         self._retrieved_bytes.labels(command).inc(fact.bytes)
 
-    def _sub_operation_failed(self, fact: facts.SubOperationFailed) -> None:
+    def _forwarding_ended(self, fact: facts.ForwardingEnded) -> None:
+        for outcome, count in (("completed", fact.completed), ("warning", fact.warning), ("failed", fact.failed)):
+            self._forwards.labels(fact.destination, outcome).inc(count)
+        self._forwarded_bytes.labels(fact.destination).inc(fact.bytes)
+
+    def _sub_operation_failed(self, fact: facts.SubOperationFailed | facts.ForwardFailed) -> None:
         if fact.damaged:
             self._unreadable.inc()
 

@@ -2,9 +2,8 @@
 
 Theory of operation. On each association as many sub-operations run as its window allows; all of them take what is next
 from one :class:`~pacslite.services.source.Feed`, through a :class:`~pacslite.services.read_ahead.ReadAhead` of their
-own, until it is empty. A sub-operation that fails costs itself alone. When the association is lost, what was sent on it
-without an answer is given back, once; what was lost before has failed. What became of each is told to an
-:class:`Account`.
+own, until it is empty. A sub-operation that fails costs itself alone. What became of each is told to an
+:class:`Account`; when the association is lost, that says whether what was not answered is given back to the feed.
 """
 
 from __future__ import annotations
@@ -47,6 +46,9 @@ class Account(Protocol):
 
     def answered(self, operation: SubOperation, answer: CommandSet, *, converted: bool) -> bool:
         """Whether the answer means that the object was taken; ``converted``: in another transfer syntax."""
+
+    def may_try_again(self, operation: SubOperation) -> bool:
+        """Whether it is given back that the association was lost with it; else it has failed."""
 
     def failed(self, operation: SubOperation, reason: str, *, damaged: bool = False) -> None:
         """It came to no answer; ``damaged`` says that the archive is to blame."""
@@ -152,8 +154,8 @@ class Conveyor:
             self._awaited.remove(ready)
 
     def _unanswered(self, operation: SubOperation, ahead: ReadAhead, error: BaseException) -> None:
-        """The association was lost: what was not begun, or only once, may have another chance."""
-        if operation.attempts > 1 or (operation.attempts and self._is_over()):
-            self._account.failed(operation, str(error))
-        else:
+        """The association was lost: what was not begun has another chance, and what was may have."""
+        if not operation.attempts or self._account.may_try_again(operation):
             ahead.give_back(operation)
+        else:
+            self._account.failed(operation, str(error))

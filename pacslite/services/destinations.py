@@ -1,4 +1,4 @@
-"""Where retrieved objects go: to the requester over its own association (C-GET), or to a peer that we call (C-MOVE)."""
+"""Where objects go: to the requester over its own association (C-GET), or to a peer that we call (C-MOVE, forwards)."""
 
 from __future__ import annotations
 
@@ -73,19 +73,21 @@ class Originator:
 
 
 class Called:
-    """C-MOVE: associations that we open to a peer."""
+    """Associations that we open to a peer: C-MOVE, which has an ``originator``, and forwarding."""
 
     may_reconnect: Final = True
     is_requester: Final = False
 
-    def __init__(self, callee: Callee, call: Call, originator: Originator) -> None:
+    def __init__(self, callee: Callee, call: Call, originator: Originator | None = None) -> None:
         self._callee = callee
         self._call = call
         self.associations = callee.associations
-        self.elements: Mapping[int, Value] = {
-            Tag.MOVE_ORIGINATOR_AE_TITLE: originator.ae_title,
-            Tag.MOVE_ORIGINATOR_MESSAGE_ID: originator.message_id,
-        }
+        self.elements: Mapping[int, Value] = {}
+        if originator is not None:
+            self.elements = {
+                Tag.MOVE_ORIGINATOR_AE_TITLE: originator.ae_title,
+                Tag.MOVE_ORIGINATOR_MESSAGE_ID: originator.message_id,
+            }
 
     def portions(self, kinds: Iterable[Kind]) -> Iterator[Collection[Kind]]:
         """As many SOP classes together as there are presentation contexts for; mostly that is all of them."""

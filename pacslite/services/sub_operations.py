@@ -167,6 +167,9 @@ class SubOperations:
         progress.converted += converted
         return True
 
+    def may_try_again(self, operation: SubOperation) -> bool:
+        return operation.attempts <= 1 and not self._stopping
+
     def failed(self, operation: SubOperation, reason: str, *, damaged: bool = False) -> None:
         self._fail(operation.stored.sop_instance_uid, reason or self._lost, damaged=damaged)
 

@@ -86,6 +86,7 @@ class Answer:
 class Answered:
     """What was new in an answer: how many objects are committed to, which are sent again, which are not."""
 
+    destination: str
     asked_at: float
     committed: int
     resent: Sequence[Refusal]
@@ -93,19 +94,20 @@ class Answered:
 
 
 class Deliveries:
-    """Of an archive. ``rules`` say how what was refused is sent again; times are seconds since 1970-01-01 UTC."""
+    """Of an archive. ``rules`` say how what was refused is sent again; ``heard`` is called with a destination that has
+    answered, when jobs may have come of it. Times are seconds since 1970-01-01 UTC."""
 
     def __init__(
         self,
         index: GroupCommit,
         *,
-        added: Callable[[], None],
+        heard: Callable[[str], None],
         rules: Mapping[str, ForwardRule],
         manner: AskManner,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._index = index
-        self._added = added
+        self._heard = heard
         self._rules = rules
         self._manner = manner
         self._clock = clock
@@ -152,8 +154,8 @@ class Deliveries:
         The same answer again changes nothing. What is said of one object twice is believed for the worse.
         """
         answered = await self._index.run(lambda writer: self._answer(writer, answer))
-        if answered is not None and answered.resent:
-            self._added()
+        if answered is not None:
+            self._heard(answered.destination)
         return answered
 
     def _answer(self, writer: IndexWriter, answer: Answer) -> Answered | None:
@@ -171,6 +173,7 @@ class Deliveries:
             lane = Lane(transaction.destination, JobKind.ASK, rule)
             delivery_rows.settle_asking(writer, lane, self._manner.times, now=now)
         return Answered(
+            destination=transaction.destination,
             asked_at=transaction.asked_at,
             committed=len(rules_committed),
             resent=resent,

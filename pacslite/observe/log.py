@@ -65,6 +65,10 @@ class LogObserver:
             facts.SubOperationFailed: self._sub_operation_failed,
             facts.CommitmentRequested: self._commitment_requested,
             facts.CommitmentReported: self._commitment_reported,
+            facts.CommitmentAsked: self._commitment_asked,
+            facts.CommitmentAnswered: self._commitment_answered,
+            facts.CommitmentRefused: self._commitment_refused,
+            facts.CommitmentUnexpected: self._commitment_unexpected,
             facts.ForwardingEnded: self._forwarding_ended,
             facts.ForwardFailed: self._forward_failed,
             facts.ForwardNotNeeded: self._forward_not_needed,
@@ -220,6 +224,33 @@ class LogObserver:
             f"{fact.seconds:.1f} s after it came: committed to {_counted(fact.committed, 'instance')}{failed}"
         )
         self._log(logging.WARNING if fact.failed else logging.INFO, fact, message)
+
+    def _commitment_asked(self, fact: facts.CommitmentAsked) -> None:
+        what = f"asked to commit to {_counted(fact.instances, 'object')} of rule {fact.rule}"
+        transaction = self._text(clean(fact.transaction))
+        self._log(logging.INFO, fact, f"{clean(fact.destination)} {what}, transaction {transaction}")
+
+    def _commitment_answered(self, fact: facts.CommitmentAnswered) -> None:
+        resent = f", not to {fact.resent} that will be sent again" if fact.resent else ""
+        refused = f", not to {fact.refused} that will not" if fact.refused else ""
+        transaction = self._text(clean(fact.transaction))
+        message = (
+            f"{_who(fact.peer)} result of transaction {transaction} after {fact.seconds:.1f} s: "
+            f"{clean(fact.destination)} has committed to {_counted(fact.committed, 'object')}{resent}{refused}"
+        )
+        self._log(logging.WARNING if fact.resent or fact.refused else logging.INFO, fact, message)
+
+    def _commitment_refused(self, fact: facts.CommitmentRefused) -> None:
+        """Nobody will do anything more about it: a person has to."""
+        message = (
+            f"{clean(fact.destination)} does not commit to {self._uid(fact.sop_instance)} "
+            f"(Failure Reason {fact.failure_reason:04X}), sent again {_counted(fact.resent, 'time')}; see pacslite jobs"
+        )
+        self._log(logging.ERROR, fact, message)
+
+    def _commitment_unexpected(self, fact: facts.CommitmentUnexpected) -> None:
+        transaction = self._text(clean(fact.transaction))
+        self._log(logging.WARNING, fact, f"{_who(fact.peer)} result of transaction {transaction}: {fact.why}")
 
     # --- The archive -------------------------------------------------------------------------------------------------
 

@@ -99,6 +99,18 @@ class Metrics:
             ("destination",),
             registry=registry,
         )
+        self._asked = Counter(
+            "pacslite_commitment_asked",
+            "Forwarded objects to which destinations were asked to commit.",
+            ("destination",),
+            registry=registry,
+        )
+        self._answered = Counter(
+            "pacslite_commitment_answered",
+            "Forwarded objects by what destinations told of them: committed, resent or refused for good.",
+            ("destination", "outcome"),
+            registry=registry,
+        )
         self._instances = Counter(
             "pacslite_instances_stored", "Objects taken in, by what became of them.", ("outcome",), registry=registry
         )
@@ -124,6 +136,8 @@ class Metrics:
             facts.SubOperationFailed: self._sub_operation_failed,
             facts.ForwardingEnded: self._forwarding_ended,
             facts.ForwardFailed: self._sub_operation_failed,
+            facts.CommitmentAsked: self._commitment_asked,
+            facts.CommitmentAnswered: self._commitment_answered,
             facts.InstanceStored: self._instance_stored,
         }
 
@@ -197,6 +211,13 @@ class Metrics:
     def _sub_operation_failed(self, fact: facts.SubOperationFailed | facts.ForwardFailed) -> None:
         if fact.damaged:
             self._unreadable.inc()
+
+    def _commitment_asked(self, fact: facts.CommitmentAsked) -> None:
+        self._asked.labels(fact.destination).inc(fact.instances)
+
+    def _commitment_answered(self, fact: facts.CommitmentAnswered) -> None:
+        for outcome, count in (("committed", fact.committed), ("resent", fact.resent), ("refused", fact.refused)):
+            self._answered.labels(fact.destination, outcome).inc(count)
 
     def _instance_stored(self, fact: facts.InstanceStored) -> None:
         counter = self._by_outcome.get(fact.outcome)

@@ -212,7 +212,7 @@ async def test_what_is_not_committed_to_is_sent_again_as_its_rule_says(quick_pat
         assert sent.states() == {"1": "committed", "2": "refused"}
         assert sent.forwards() == [("2", "1.2.3.1", ARCHIVE, "all", 0, "22:00-06:00", 1)]
         assert sent.asking() == []
-        assert sent.wakes == 1
+        assert sent.heard == [ARCHIVE]
 
 
 async def test_what_was_sent_again_is_asked_about_again_until_it_was_refused_too_often(sent: Delivering) -> None:

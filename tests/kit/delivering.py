@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kit.samples import CT, Sample, put, rows, settings_for
@@ -65,17 +65,18 @@ class Delivering:
     manner: AskManner
     rules: Mapping[str, ForwardRule]
     now: float = 1000.0
-    wakes: int = 0
-    """How often new jobs were told to whoever works."""
+    heard: list[str] = field(default_factory=list)
+    """What whoever works was told: destinations that have answered."""
 
     @property
     def deliveries(self) -> Deliveries:
         return Deliveries(
-            self.archive.workshop.index, added=self._wake, rules=self.rules, manner=self.manner, clock=lambda: self.now
+            self.archive.workshop.index,
+            heard=self.heard.append,
+            rules=self.rules,
+            manner=self.manner,
+            clock=lambda: self.now,
         )
-
-    def _wake(self) -> None:
-        self.wakes += 1
 
     async def store(self, *uids: str) -> None:
         for uid in uids:

@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from pacslite.archive.archive import Archive
 from pacslite.dicom.transfer_syntax import transfer_syntax
 from pacslite.dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, name_of
+from pacslite.dimse.command import CommandField
 from pacslite.dimse.registry import Registration, ServiceRegistry
 from pacslite.errors import (
     CannotUnderstand,
@@ -25,6 +26,7 @@ from pacslite.errors import (
 )
 from pacslite.facts import ignore
 from pacslite.server.config import Config
+from pacslite.server.conformance_commitment import commitment_behaviour
 from pacslite.server.conformance_query import query_behaviour
 from pacslite.server.conformance_retrieval import retrieval_behaviour
 from pacslite.server.parts import archive_settings, service_registry
@@ -40,6 +42,8 @@ _STATUSES: tuple[type[DimseError], ...] = (
     DataSetMismatch,
     CannotUnderstand,
 )
+
+_EVENT = CommandField.N_EVENT_REPORT_RQ
 
 
 async def conformance_statement(config: Config) -> str:
@@ -60,6 +64,7 @@ def _lines(config: Config, registry: ServiceRegistry) -> Iterator[str]:
         yield from _service(registration)
     yield from query_behaviour(config)
     yield from retrieval_behaviour(config)
+    yield from commitment_behaviour(config)
     yield from _answers()
 
 
@@ -86,8 +91,12 @@ def _network(config: Config) -> Iterator[str]:
 
 
 def _service(registration: Registration) -> Iterator[str]:
-    operations = ", ".join(field.name.removesuffix("_RQ").replace("_", "-") for field in registration.operations)
-    yield f"## {registration.name}: {operations} as SCP"
+    # Events are reported to the SCU (PS3.7 10.1.1); all else is served as SCP.
+    operations = ", ".join(
+        f"{field.name.removesuffix('_RQ').replace('_', '-')} as {'SCU' if field is _EVENT else 'SCP'}"
+        for field in registration.operations
+    )
+    yield f"## {registration.name}: {operations}"
     yield ""
     yield "| SOP Class | UID |"
     yield "|---|---|"
@@ -109,6 +118,10 @@ def _roles(registration: Registration) -> Iterator[str]:
     if registration.sends_to is None:
         return
     yield f"A requester with the permission `{registration.sends_to}` may take the SCP role (PS3.7 D.3.3.4), with or"
+    if not registration.produces:
+        yield "without the SCU role."
+        yield ""
+        return
     yield "without the SCU role. Its context then gets the first transfer syntax, in its own order, of those below, in"
     yield "which everything can be sent; failing that, of those above, in which only what is stored so can be sent."
     yield ""

@@ -20,7 +20,7 @@ from pacslite.dicom.transfer_syntax import (
     EXPLICIT_VR_LITTLE_ENDIAN,
     IMPLICIT_VR_LITTLE_ENDIAN,
 )
-from pacslite.dicom.uids import STORAGE_SOP_CLASSES, VERIFICATION, name_of
+from pacslite.dicom.uids import STORAGE_COMMITMENT_PUSH_MODEL, STORAGE_SOP_CLASSES, VERIFICATION, name_of
 from pacslite.dicom.values import utc_offset_minutes
 from pacslite.dimse.command import CommandField
 from pacslite.dimse.permission import Permission
@@ -35,9 +35,11 @@ from pacslite.net.tls import ServerCertificate, client_context
 from pacslite.server.config import Config
 from pacslite.server.outbox_settings import ForwardOn, ForwardPriority, ForwardSettings
 from pacslite.server.settings import ListenerSettings, PeerSettings
+from pacslite.services.commitment import CommitmentLimits, CommitmentService
 from pacslite.services.conveyor import Manner
 from pacslite.services.destinations import Call, Callee
 from pacslite.services.negotiated import find_negotiation
+from pacslite.services.open_lines import OpenLines
 from pacslite.services.query import QueryService
 from pacslite.services.read_ahead import Converter
 from pacslite.services.retrieve import GetService, MoveService, Retrieval, RetrieveLimits, retrieve_negotiation
@@ -64,9 +66,11 @@ def service_registry(
     *,
     callees: Mapping[str, Callee] | None = None,
     converter: Converter | None = None,
+    lines: OpenLines | None = None,
     observe: Observe = ignore,
 ) -> ServiceRegistry:
-    """Everything this server serves. ``callees`` are looked at anew for each C-MOVE."""
+    """Everything this server serves. ``callees`` are looked at anew for each C-MOVE; ``lines`` are those over which
+    results of storage commitment may go."""
     retrieval = _retrieval(config, archive, converter, observe)
     settings = config.negotiation
     storable = StorableClasses(
@@ -106,8 +110,30 @@ def service_registry(
                 tuple(model.get for model in MODELS),
                 {CommandField.C_GET_RQ: GetService(retrieval)},
             ),
+            _committing(config, archive, lines or open_lines(config), observe),
         ]
     )
+
+
+def _committing(config: Config, archive: Archive, lines: OpenLines, observe: Observe) -> Registration:
+    settings = config.commitment
+    limits = CommitmentLimits(max_request_bytes=settings.max_request_bytes, max_instances=settings.max_instances)
+    return Registration(
+        name="Storage Commitment",
+        abstract_syntaxes=(STORAGE_COMMITMENT_PUSH_MODEL,),
+        serves=lambda abstract_syntax, _: abstract_syntax == STORAGE_COMMITMENT_PUSH_MODEL,
+        transfer_syntaxes=_FOR_IDENTIFIERS,
+        permission=Permission.COMMIT,
+        operations={CommandField.N_ACTION_RQ: CommitmentService(archive, lines, limits=limits, observe=observe)},
+        sends_to=Permission.COMMIT,
+    )
+
+
+def open_lines(config: Config) -> OpenLines:
+    """[[peers]] commitment_wait_s."""
+    usual_s: float = PeerSettings.model_fields["commitment_wait_s"].default
+    wait_s = {peer.ae_title: peer.commitment_wait_s for peer in config.peers}
+    return OpenLines(lambda calling_ae: wait_s.get(calling_ae, usual_s))
 
 
 def _querying(config: Config, archive: Archive, observe: Observe) -> Registration:

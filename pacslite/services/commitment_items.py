@@ -143,6 +143,8 @@ def _read_items(
     classes: dict[bytes, str] = {}
     while position < end:
         if data[position : position + 4] != item_head:
+            if len(references) > most:
+                raise _too_many(most)
             is_end = is_open and data[position : position + _ITEM_HEAD] == heads.sequence_end
             return position + _ITEM_HEAD if is_end else None
         (length,) = length_of(data, position + 4)

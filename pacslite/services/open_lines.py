@@ -52,6 +52,10 @@ class OpenLines:
         self._wait_s = wait_s
         self._lines: dict[int, tuple[Line, asyncio.TimerHandle]] = {}
 
+    def __contains__(self, request_id: int) -> bool:
+        """Whether there is one, or may be, for the request with this number."""
+        return request_id in self._lines
+
     def open(self, request_id: int, request: Request) -> Line | None:
         """The line for the request with this number, in place of one that it had; None if there is to be none."""
         self._drop(request_id)

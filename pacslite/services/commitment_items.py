@@ -189,6 +189,8 @@ def _read_any(data: bytes, syntax: TransferSyntax, most: int) -> Generator[None,
     for start in range(0, len(data), _BYTES_AT_A_TIME):
         walker.feed(data[start : start + _BYTES_AT_A_TIME])
         yield
+    if collector.lacks_end:  # the walker would supply it; but half a request is another request
+        raise MalformedDataSet("the data set ends inside a sequence")
     walker.finish()
     return collector.found
 
@@ -201,8 +203,14 @@ class _Collector:
         self._most = most
         self._depth = 0
         self._sequence: int | None = None
+        self._is_open = False
         self._item: dict[int, bytes] = {}
         self._big_endian = False
+
+    @property
+    def lacks_end(self) -> bool:
+        """Whether a sequence is being read that only a delimiter can end."""
+        return self._depth > 0 and self._is_open
 
     def enters(self, head: Head) -> bool:
         return self._depth == 0 and head.tag in _SEQUENCES
@@ -229,6 +237,7 @@ class _Collector:
     def begin_sequence(self, head: Head) -> None:
         if self._depth == 0:
             self._sequence = head.tag if head.tag in _SEQUENCES else None
+            self._is_open = head.length == UNDEFINED_LENGTH
             if self._sequence is not None:
                 self.found.items.setdefault(head.tag, [])
         self._depth += 1

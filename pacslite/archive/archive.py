@@ -32,8 +32,8 @@ from pacslite.archive.model import Origin, Stats, StoredObject
 from pacslite.archive.query import Query, Row
 from pacslite.archive.reading import Reading
 from pacslite.archive.recovery import reconcile
-from pacslite.archive.selection import Gone, Selection, look_up, select_objects
 from pacslite.archive.rules import Rules
+from pacslite.archive.selection import Gone, Selection, look_up, select_objects
 from pacslite.archive.settings import ArchiveSettings, StoreMode
 from pacslite.archive.space import Space
 from pacslite.archive.threads import FileThreads

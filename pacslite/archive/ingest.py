@@ -19,6 +19,9 @@ does not know what is in its place (a crash left it there, or another process is
 of the name. At every moment the name under ``incoming`` says where else the file may be, so a crash between any two
 steps leaves a store that the next start puts right (``recovery.py``).
 
+What the rules (``rules.py``) owe others for an object is written in the transaction of its row, whenever the row is
+new: also when it replaces another, or gives a lost file back. What is there already or is kept aside owes nothing.
+
 Leaving without commit leaves nothing behind. A commit that nobody waits for any more is still carried to its end.
 """
 
@@ -41,6 +44,7 @@ from pacslite.archive.index.writer import KEPT_ASIDE, Existing, IndexWriter
 from pacslite.archive.intake import Intake, refusal
 from pacslite.archive.model import Origin, Outcome, Stored
 from pacslite.archive.settings import ArchiveSettings, DuplicatePolicy
+from pacslite.archive.rules import Rules
 from pacslite.archive.space import Space
 from pacslite.archive.spool import Spool
 from pacslite.archive.threads import FileThreads
@@ -63,6 +67,9 @@ class Workshop:
     space: Space
     observe: Observe
     sweep: Callable[[str], None]
+    rules: Rules
+    jobs_added: Callable[[], None]
+    """Told when something is owed to others that was not before."""
     """Takes the name of a file that was in flight and is safe now."""
     finish: Callable[[asyncio.Task[object]], None]
     """Sees to it that this comes to its end before the archive closes."""
@@ -134,7 +141,8 @@ class Ingest:
 
     def _open(self) -> Intake:
         if self._intake is None:
-            self._intake = Intake(self._origin, self._workshop.blobs, self._workshop.settings)
+            workshop = self._workshop
+            self._intake = Intake(self._origin, workshop.blobs, workshop.settings, workshop.rules)
         return self._intake
 
     async def _spill(self) -> None:
@@ -238,6 +246,8 @@ class Ingest:
                 sop_instance=origin.sop_instance_uid,
                 study=entry.study_uid,
                 series=entry.series_uid,
+        if entry.owed:
+            self._workshop.jobs_added()
                 transfer_syntax=origin.transfer_syntax_uid,
                 source_ae=origin.calling_ae,
                 outcome=outcome.value,
@@ -246,6 +256,8 @@ class Ingest:
             )
         )
         return Stored(
+        if entry.owed and outcome in (Outcome.STORED, Outcome.REPLACED):
+            self._workshop.jobs_added()
             outcome=outcome,
             sop_class_uid=origin.sop_class_uid,
             sop_instance_uid=origin.sop_instance_uid,

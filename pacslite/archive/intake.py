@@ -17,6 +17,7 @@ from pacslite.archive.blobs.paths import blob_path, conflict_path
 from pacslite.archive.identity import Identity, identify
 from pacslite.archive.index.entry import Entry, instance_values, upper_key
 from pacslite.archive.model import Origin
+from pacslite.archive.rules import Rules
 from pacslite.archive.settings import ArchiveSettings
 from pacslite.dicom.header import HeaderReader
 from pacslite.dicom.part10 import file_meta
@@ -27,11 +28,12 @@ from pacslite.errors import OutOfResources
 class Intake:
     """Receives one data set. Nothing of it remains after any of its methods has raised, or after :meth:`discard`."""
 
-    __slots__ = ("_blobs", "_digest", "_meta", "_reader", "_settled", "blob", "entry", "identity", "origin")
+    __slots__ = ("_blobs", "_digest", "_meta", "_reader", "_rules", "_settled", "blob", "entry", "identity", "origin")
 
-    def __init__(self, origin: Origin, blobs: FilesystemBlobs, settings: ArchiveSettings) -> None:
+    def __init__(self, origin: Origin, blobs: FilesystemBlobs, settings: ArchiveSettings, rules: Rules) -> None:
         self.origin = origin
         self._blobs = blobs
+        self._rules = rules
         self._meta = file_meta(
             sop_class_uid=origin.sop_class_uid,
             sop_instance_uid=origin.sop_instance_uid,
@@ -85,6 +87,7 @@ class Intake:
             elif pieces:
                 self.blob.write(pieces)
             is_placed = self.blob.place(place)
+            owed = self._rules.owed(self.origin, header, study_uid=identity.study_uid)
             return self._enter(
                 Entry(
                     origin=self.origin,
@@ -99,6 +102,8 @@ class Intake:
                     stored_at=time.time(),
                     upper=upper_key(header),
                     attributes=instance_values(header),
+                    owed=owed,
+                    disturbs=self._rules.disturbed(owed) if identity.study_uid else (),
                 )
             )
         except BaseException:

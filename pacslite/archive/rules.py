@@ -11,6 +11,8 @@ came from. What decides where it waits, and within which limits it is sent, is t
 time window rather than with one, on instance rather than on study, the shorter quiet time, the higher priority, the
 first in the file. The priority is the highest of all those rules, and commitment is asked for if one of them wants it.
 
+A rule on study waits until nothing has come of the study for a while, be it objects that the rule sends or others.
+
 Objects of a series mostly say the same, so what was decided is remembered by the raw bytes that decided it.
 """
 
@@ -63,6 +65,7 @@ class Rules:
 
     def __init__(self, rules: Iterable[ForwardRule]) -> None:
         self._rules = tuple(_Compiled(number, rule) for number, rule in enumerate(rules))
+        self._waiting = tuple((one.rule.name, one.rule.quiet_s) for one in self._rules if one.rule.on_study)
         looked_at = {tag for rule in self._rules for tag, _ in rule.texts}
         self._tags = tuple(sorted(looked_at))
         self._decide = lru_cache(_REMEMBERED)(self._decided)
@@ -88,6 +91,15 @@ class Rules:
                 origin.calling_ae, origin.called_ae, origin.sop_class_uid, header.character_sets, raws
             )
         )
+
+    def disturbed(self, owed: Sequence[NewJob]) -> tuple[tuple[str, float], ...]:
+        """The rules that wait until a study is quiet, and for how many seconds, but for those that hold what is owed:
+        these know of the object.
+        """
+        if not self._waiting:
+            return ()
+        holding = {job.lane.rule for job in owed if job.quiet_s}
+        return tuple(rule for rule in self._waiting if rule[0] not in holding)
 
     def _decided(
         self,

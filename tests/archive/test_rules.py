@@ -40,9 +40,9 @@ TEXT_CONDITIONS = {
 def header_of(values: Values, character_set: str = "ISO_IR 192") -> Header:
     """The header of an object with these values, by the names of the conditions on them."""
     elements = {
-        tag: EXPLICIT_LITTLE.element(tag, tags.VR_OF[tag], values[name])
+        tag: EXPLICIT_LITTLE.element(tag, tags.VR_OF[tag], value.encode() if isinstance(value, str) else value)
         for name, tag in TEXT_CONDITIONS.items()
-        if name in values
+        if (value := values.get(name)) is not None
     }
     elements[tags.SPECIFIC_CHARACTER_SET] = EXPLICIT_LITTLE.element(tags.SPECIFIC_CHARACTER_SET, "CS", character_set)
     reader = HeaderReader(transfer_syntax(EXPLICIT))

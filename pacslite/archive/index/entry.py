@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from pacslite.archive.index.attributes import INSTANCE, REQUEST, UPPER_TAGS, Attribute, Kind
+from pacslite.archive.job import NewJob
 from pacslite.archive.model import Origin
 from pacslite.dicom import tags
 from pacslite.dicom.header import Header
@@ -40,6 +41,10 @@ class Entry:
     """The raw values that decide the rows above the instance."""
     attributes: tuple[Value, ...]
     """The values of the :data:`INSTANCE` columns."""
+    owed: tuple[NewJob, ...] = ()
+    """Work that is owed to others once the object is stored: it is written with the row."""
+    disturbs: tuple[tuple[str, float], ...] = ()
+    """Rules that wait until a study is quiet, and for how many seconds: what they hold of this study is put off."""
 
     def row(self) -> tuple[Value, ...]:
         """The instance's columns from ``sop_instance_uid`` on."""

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from pacslite.archive.index.writer import IndexWriter
 from pacslite.archive.job import Job, JobKind, JobState, Lane, NewJob, Priority
 from pacslite.archive.time_window import time_window
+
+if TYPE_CHECKING:  # the writer owes jobs with the objects that it adds
+    from pacslite.archive.index.writer import IndexWriter
 
 MOST_ERROR_CHARACTERS: Final = 500
 CHUNK: Final = 500
@@ -120,19 +122,27 @@ def owe(writer: IndexWriter, jobs: Iterable[NewJob], now: float) -> None:
         )
 
 
-def _hold(writer: IndexWriter, rule: str, study_uid: str, quiet_s: float, now: float) -> int:
-    """The hold of a study, put off. Objects of a burst put it off together: by a hundredth it may be over early."""
-    execute = writer.connection.execute
-    until = now + quiet_s
-    row = execute(_FIND_HOLD, (rule, study_uid)).fetchone()
+def put_off(writer: IndexWriter, rule: str, study_uid: str, quiet_s: float, now: float) -> int | None:
+    """The hold of a study, put off, as something has come of it; None if nothing is held.
+
+    Objects of a burst put it off together: by a hundredth it may be over early.
+    """
+    row = writer.connection.execute(_FIND_HOLD, (rule, study_uid)).fetchone()
     if row is None:
-        added = execute(_ADD_HOLD, (until, rule, study_uid)).lastrowid
-        assert added is not None
-        return added
+        return None
     key, old = row
+    until = now + quiet_s
     if not until - min(0.1, quiet_s / 100) <= old <= until:
-        execute(_SET_HOLD, (until, key))
+        writer.connection.execute(_SET_HOLD, (until, key))
     return int(key)
+
+
+def _hold(writer: IndexWriter, rule: str, study_uid: str, quiet_s: float, now: float) -> int:
+    there = put_off(writer, rule, study_uid, quiet_s, now)
+    if there is None:
+        there = writer.connection.execute(_ADD_HOLD, (now + quiet_s, rule, study_uid)).lastrowid
+        assert there is not None
+    return there
 
 
 def _opening(window: str, now: float) -> float:

@@ -22,6 +22,7 @@ from pacslite.archive.blobs.paths import blob_path
 from pacslite.archive.index import statements as sql
 from pacslite.archive.index.attributes import PATIENT, SERIES, STUDY, Attribute
 from pacslite.archive.index.entry import Entry, Value, level_values, patient_key, request_values
+from pacslite.archive.index.job_rows import owe, put_off
 from pacslite.dicom import tags
 
 KEPT_ASIDE = "different content"
@@ -150,11 +151,13 @@ class IndexWriter:
         )
 
     def add(self, entry: Entry) -> Existing | None:
-        """Add the object, unless its UID is taken: then the one that has it, and nothing changes."""
+        """Add the object and what is owed for it, unless its UID is taken: then whose it is, and nothing changes."""
         uid = entry.origin.sop_instance_uid
         if not entry.study_uid or not entry.series_uid:
-            added = self._execute(sql.INSERT_INSTANCE, (None, "", *entry.row())).rowcount
-            return None if added else self.find(uid)
+            if not self._execute(sql.INSERT_INSTANCE, (None, "", *entry.row())).rowcount:
+                return self.find(uid)
+            self._owe(entry)
+            return None
         key = (entry.study_uid, entry.series_uid)
         known = self._known.get(key)
         if known is None or known.upper != entry.upper:
@@ -174,13 +177,17 @@ class IndexWriter:
     def replace(self, entry: Entry) -> Existing | None:
         """Put the object in the place of what has its UID now, which is returned; the same one stays as it is."""
         existing = self.find(entry.origin.sop_instance_uid)
+        self._owe(entry)
         if existing is None or not existing.is_same_as(entry):
             self.remove(entry.origin.sop_instance_uid)
             self.add(entry)
         return existing
 
     def restore(self, entry: Entry, is_sound: Callable[[Existing], bool]) -> Existing | None:
-        """Give the object's row this file, unless the one it has is sound, or the row is another object's by now."""
+        """Give the object's row this file, unless the one it has is sound, or the row is another object's by now.
+
+        Forwards may have found nothing to send, so what the object owes is owed again.
+        """
         existing = self.find(entry.origin.sop_instance_uid)
         if existing is not None and (not existing.is_same_as(entry) or is_sound(existing)):
             return existing
@@ -188,6 +195,8 @@ class IndexWriter:
         self.add(entry)
         return None
 
+            if existing.path == entry.path and existing.is_same_as(entry):  # this file is in the place of the lost one
+                self._owe(entry)
     def remove(self, sop_instance_uid: str) -> bool:
         """Take an object out of the index, and every series, study and patient that has nothing left."""
         row = self._execute(sql.FIND_INSTANCE, (sop_instance_uid,)).fetchone()
@@ -265,6 +274,13 @@ class IndexWriter:
         return not self._execute(left, (key,)).fetchone()[0]
 
     # --- The rows above the instance ---
+    def _owe(self, entry: Entry) -> None:
+        """What follows for others from an object that is new."""
+        if entry.owed:
+            owe(self, entry.owed, entry.stored_at)
+        for rule, quiet_s in entry.disturbs:
+            put_off(self, rule, entry.study_uid, quiet_s, entry.stored_at)
+
 
     def _remember(self, key: tuple[str, str], entry: Entry) -> _Known:
         """The series' keys, its rows made or completed from this object."""

@@ -63,6 +63,10 @@ class ObjectUnreadable(PacsliteError):
     """The file of an object that the index knows is gone, cut short, or cannot be read."""
 
 
+class ObjectsProtected(PacsliteError):
+    """Objects may not be deleted; the message says how many of them, and why."""
+
+
 class CannotConvert(PacsliteError):
     """An object cannot be put into another transfer syntax without losing something; the message says why."""
 

@@ -33,6 +33,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -193,8 +194,21 @@ class Ingest:
             return await self._yield_to(intake, existing)
         if self._workshop.settings.duplicates is DuplicatePolicy.REPLACE:
             return await self._take_over(intake, existing)
-        aside = await run(intake.set_aside)
-        is_new = await index.run(lambda writer: writer.keep_aside(aside, reason=KEPT_ASIDE))
+        return await self._keep_aside(intake)
+
+    async def _keep_aside(self, intake: Intake) -> Stored:
+        run, index = self._workshop.threads.run, self._workshop.index
+        entry = await run(intake.set_aside)
+        if not intake.is_placed:
+            if await index.run(lambda writer: _is_aside(writer, entry)):
+                return self._stored(intake, Outcome.KEPT_ASIDE, takes_room=False)
+            # One like it lies there, but no row says that it stays: it may just be being deleted.
+            entry = await run(partial(intake.set_aside, is_known=False))
+        is_new, is_kept = await index.run(
+            lambda writer: (writer.keep_aside(entry, reason=KEPT_ASIDE), _is_aside(writer, entry))
+        )
+        if not is_kept:  # somebody else was faster with the same
+            await run(intake.discard)
         return self._stored(intake, Outcome.KEPT_ASIDE, takes_room=is_new)
 
     async def _take_over(self, intake: Intake, existing: Existing) -> Stored:
@@ -300,6 +314,11 @@ def _addition(entry: Entry) -> Callable[[IndexWriter], Existing | None]:
     if entry.path:
         return lambda writer: writer.add(entry)
     return lambda writer: writer.find(entry.origin.sop_instance_uid)
+
+
+def _is_aside(writer: IndexWriter, entry: Entry) -> bool:
+    """Whether a row says that this is what lies there under ``conflicts``."""
+    return entry.path in writer.conflicts_of(entry.origin.sop_instance_uid)
 
 
 def is_sound(blobs: FilesystemBlobs, existing: Existing) -> bool:

@@ -115,15 +115,20 @@ class Intake:
         blob, entry = self._sealed()
         return self._enter(replace_path(entry, blob.place_beside(entry.usual_path)))
 
-    def set_aside(self) -> Entry:
-        """Put the file under ``conflicts``."""
+    @property
+    def is_placed(self) -> bool:
+        """Whether the file at the entry's path is this one, not one like it that was there before."""
+        return self.blob is not None and bool(self.blob.placed)
+
+    def set_aside(self, *, is_known: bool = True) -> Entry:
+        """Put the file under ``conflicts``, unless one like it is there and, with ``is_known``, may be relied on."""
         blob, entry = self._sealed()
         place = conflict_path(
             sop_instance_uid=self.origin.sop_instance_uid,
             digest=entry.digest,
             transfer_syntax_uid=self.origin.transfer_syntax_uid,
         )
-        offset = blob.set_aside(place, entry.digest, size=entry.size, offset=entry.data_set_offset)
+        offset = blob.set_aside(place, entry.digest, size=entry.size, offset=entry.data_set_offset, is_known=is_known)
         return self._enter(replace(replace_path(entry, blob.placed or place), data_set_offset=offset))
 
     def release(self) -> str:

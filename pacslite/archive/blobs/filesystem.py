@@ -238,19 +238,21 @@ class IncomingBlob:
             place = versioned(destination, version)
         raise AssertionError
 
-    def set_aside(self, destination: str, digest: bytes, *, size: int, offset: int) -> int:
+    def set_aside(self, destination: str, digest: bytes, *, size: int, offset: int, is_known: bool) -> int:
         """Give up its place and be durable under ``conflicts`` instead, where the name tells the content.
 
         Returns where the data set of ``size`` bytes begins in the file that is there now: in one that was there before,
-        another sender's File Meta Information may be longer or shorter.
+        another sender's File Meta Information may be longer or shorter. With ``is_known`` False it is not relied on.
         """
         self.retract()
         if self.place(destination):
             return offset
-        there = (self._store.size(destination) or 0) - size
-        if there >= 0 and self._store.digest(destination, there) == digest:
-            return there
-        self._store.quarantine(destination)  # torn by a crash of long ago, or altered since
+        if is_known:
+            with contextlib.suppress(FileNotFoundError):  # deleted at this moment
+                there = (self._store.size(destination) or 0) - size
+                if there >= 0 and self._store.digest(destination, there) == digest:
+                    return there
+        self._store.quarantine_if_there(destination)  # torn by a crash of long ago, or altered since
         self.place_beside(destination)
         return offset
 

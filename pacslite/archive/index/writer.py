@@ -114,6 +114,11 @@ class IndexWriter:
             self._execute(sql.COUNT_IN_STUDY, (0, count, size, study))
             self._execute(sql.COUNT_IN_PATIENT, (0, 0, count, size, patient))
 
+    def forget(self) -> None:
+        """Before rows are removed: write what has been added up, and read anew what is remembered."""
+        self.flush()
+        self._known.clear()
+
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
         """All of the block, or nothing of it: for those who work outside the group commit."""
@@ -202,8 +207,7 @@ class IndexWriter:
         row = self._execute(sql.FIND_INSTANCE, (sop_instance_uid,)).fetchone()
         if row is None:
             return False
-        self.flush()
-        self._known.clear()
+        self.forget()
         key, size, (series, study, patient) = row[0], row[4], row[-3:]
         self._execute(sql.DELETE_INSTANCE, (key,))
         if series is None:

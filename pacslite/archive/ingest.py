@@ -44,8 +44,8 @@ from pacslite.archive.index.entry import Entry
 from pacslite.archive.index.writer import KEPT_ASIDE, Existing, IndexWriter
 from pacslite.archive.intake import Intake, refusal
 from pacslite.archive.model import Origin, Outcome, Stored
-from pacslite.archive.settings import ArchiveSettings, DuplicatePolicy
 from pacslite.archive.rules import Rules
+from pacslite.archive.settings import ArchiveSettings, DuplicatePolicy
 from pacslite.archive.space import Space
 from pacslite.archive.spool import Spool
 from pacslite.archive.threads import FileThreads
@@ -67,10 +67,10 @@ class Workshop:
     threads: FileThreads
     space: Space
     observe: Observe
-    sweep: Callable[[str], None]
     rules: Rules
     jobs_added: Callable[[], None]
     """Told when something is owed to others that was not before."""
+    sweep: Callable[[str], None]
     """Takes the name of a file that was in flight and is safe now."""
     finish: Callable[[asyncio.Task[object]], None]
     """Sees to it that this comes to its end before the archive closes."""
@@ -246,6 +246,8 @@ class Ingest:
         if existing.path != entry.path:
             with contextlib.suppress(OSError):  # the row has this file already
                 await run(blobs.quarantine_if_there, existing.path)
+        if entry.owed:
+            self._workshop.jobs_added()
         return self._stored(intake, Outcome.IDENTICAL)
 
     def _stored(self, intake: Intake, outcome: Outcome, *, takes_room: bool = True) -> Stored:
@@ -254,14 +256,14 @@ class Ingest:
         if name := intake.release():
             self._workshop.sweep(name)
         self._workshop.space.settle(self._size, stored=takes_room and outcome is not Outcome.IDENTICAL)
+        if entry.owed and outcome in (Outcome.STORED, Outcome.REPLACED):
+            self._workshop.jobs_added()
         self._workshop.observe(
             InstanceStored(
                 sop_class=origin.sop_class_uid,
                 sop_instance=origin.sop_instance_uid,
                 study=entry.study_uid,
                 series=entry.series_uid,
-        if entry.owed:
-            self._workshop.jobs_added()
                 transfer_syntax=origin.transfer_syntax_uid,
                 source_ae=origin.calling_ae,
                 outcome=outcome.value,
@@ -270,8 +272,6 @@ class Ingest:
             )
         )
         return Stored(
-        if entry.owed and outcome in (Outcome.STORED, Outcome.REPLACED):
-            self._workshop.jobs_added()
             outcome=outcome,
             sop_class_uid=origin.sop_class_uid,
             sop_instance_uid=origin.sop_instance_uid,

@@ -177,12 +177,12 @@ class IndexWriter:
             self._counted.append(known)
         known.instances += 1
         known.bytes += entry.size
+        self._owe(entry)
         return None
 
     def replace(self, entry: Entry) -> Existing | None:
         """Put the object in the place of what has its UID now, which is returned; the same one stays as it is."""
         existing = self.find(entry.origin.sop_instance_uid)
-        self._owe(entry)
         if existing is None or not existing.is_same_as(entry):
             self.remove(entry.origin.sop_instance_uid)
             self.add(entry)
@@ -195,13 +195,13 @@ class IndexWriter:
         """
         existing = self.find(entry.origin.sop_instance_uid)
         if existing is not None and (not existing.is_same_as(entry) or is_sound(existing)):
+            if existing.path == entry.path and existing.is_same_as(entry):  # this file is in the place of the lost one
+                self._owe(entry)
             return existing
         self.remove(entry.origin.sop_instance_uid)
         self.add(entry)
         return None
 
-            if existing.path == entry.path and existing.is_same_as(entry):  # this file is in the place of the lost one
-                self._owe(entry)
     def remove(self, sop_instance_uid: str) -> bool:
         """Take an object out of the index, and every series, study and patient that has nothing left."""
         row = self._execute(sql.FIND_INSTANCE, (sop_instance_uid,)).fetchone()
@@ -274,10 +274,6 @@ class IndexWriter:
         """Data set bytes in the archive, those kept aside included."""
         return int(self._execute(sql.TOTAL_BYTES).fetchone()[0])
 
-    def _is_empty(self, left: str, key: int) -> bool:
-        return not self._execute(left, (key,)).fetchone()[0]
-
-    # --- The rows above the instance ---
     def _owe(self, entry: Entry) -> None:
         """What follows for others from an object that is new."""
         if entry.owed:
@@ -285,6 +281,10 @@ class IndexWriter:
         for rule, quiet_s in entry.disturbs:
             put_off(self, rule, entry.study_uid, quiet_s, entry.stored_at)
 
+    def _is_empty(self, left: str, key: int) -> bool:
+        return not self._execute(left, (key,)).fetchone()[0]
+
+    # --- The rows above the instance ---
 
     def _remember(self, key: tuple[str, str], entry: Entry) -> _Known:
         """The series' keys, its rows made or completed from this object."""

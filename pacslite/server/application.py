@@ -26,12 +26,15 @@ from pacslite.server.parts import (
     archive_settings,
     callees,
     connection_limits,
+    outbox_manner,
+    performers,
     server_certificate,
     service_registry,
     transcoder,
 )
 from pacslite.server.settings import ListenerSettings
 from pacslite.services.destinations import Callee
+from pacslite.services.outbox import OutboxWorker
 from pacslite.ul.negotiation import Order
 
 
@@ -53,6 +56,7 @@ class Server:
     acceptor: Acceptor
     listening: tuple[Listening, ...]
     callees: dict[str, Callee]
+    worker: OutboxWorker
     observe: Observe
 
     async def reload(self) -> None:
@@ -70,7 +74,12 @@ class Server:
             return
         self.acceptor.access = access
         self.callees.update(called)
+        self.worker.retry_now()
         self.observe(CertificatesReloaded(listeners=len(secured)))
+
+    async def close(self, grace_s: float) -> None:
+        """Begin nothing more, and give what is open so many seconds to come to its end."""
+        await asyncio.gather(self.acceptor.close(grace_s), self.worker.stop(grace_s))
 
 
 def run(config: Config, *, observe: Observe, announce: Callable[[Server], None]) -> int:
@@ -94,7 +103,7 @@ async def _run(config: Config, observe: Observe, announce: Callable[[Server], No
         reloading = asyncio.create_task(_reload_on(hang_up, server))
         await stop.wait()
         reloading.cancel()
-        await server.acceptor.close(config.server.shutdown_grace_s)
+        await server.close(config.server.shutdown_grace_s)
     return 0
 
 
@@ -147,7 +156,16 @@ async def start(config: Config, *, observe: Observe) -> AsyncIterator[Server]:
             Listening(listener.host, await _listen(acceptor, listener, context), certificate, context)
             for listener, certificate, context in zip(config.listeners, certificates, contexts, strict=True)
         ]
-        yield Server(config, acceptor, tuple(listening), called, observe)
+        await archive.outbox.release_all()  # of a server that was killed: there is no other one, the folder is locked
+        worker = OutboxWorker(
+            archive.outbox,
+            performers(),
+            manner=outbox_manner(config),
+            places=lambda ae_title: called[ae_title].associations if ae_title in called else 0,
+            observe=observe,
+        )
+        await stack.enter_async_context(worker)
+        yield Server(config, acceptor, tuple(listening), called, worker, observe)
 
 
 async def _listen(acceptor: Acceptor, listener: ListenerSettings, context: ssl.SSLContext | None) -> int:

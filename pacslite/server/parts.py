@@ -9,7 +9,7 @@ import ssl
 from collections.abc import Mapping
 
 from pacslite.archive.archive import Archive
-from pacslite.archive.job import Priority
+from pacslite.archive.job import JobKind, Priority
 from pacslite.archive.rules import ForwardRule
 from pacslite.archive.settings import ArchiveSettings
 from pacslite.dicom.levels import MODELS
@@ -40,6 +40,7 @@ from pacslite.services.conveyor import Manner
 from pacslite.services.destinations import Call, Callee
 from pacslite.services.negotiated import find_negotiation
 from pacslite.services.open_lines import OpenLines
+from pacslite.services.outbox import OutboxManner, Performer
 from pacslite.services.query import QueryService
 from pacslite.services.read_ahead import Converter
 from pacslite.services.retrieve import GetService, MoveService, Retrieval, RetrieveLimits, retrieve_negotiation
@@ -167,6 +168,22 @@ def _retrieving(
         permission=Permission.RETRIEVE,
         operations=operations,
         extended=retrieve_negotiation,
+    )
+
+
+def performers() -> dict[JobKind, Performer]:
+    """Who does what is owed to others, by kind."""
+    return {}
+
+
+def outbox_manner(config: Config) -> OutboxManner:
+    """[outbox], as the worker takes it."""
+    settings = config.outbox
+    return OutboxManner(
+        retry_first_s=settings.retry_first_s,
+        retry_most_s=settings.retry_most_s,
+        retry_for_s=settings.retry_for_s,
+        lease_s=settings.lease_s,
     )
 
 

@@ -1,0 +1,357 @@
+"""Working off the outbox: rounds of lanes, as many at once as may be, and each destination left alone while it fails.
+
+Theory of operation
+-------------------
+Each turn of the worker looks which lanes have something due (:meth:`Outbox.open_lanes`) and starts a round for each of
+those that may begin. A round is a task: the performer of its kind takes jobs and settles them. Lanes know nothing of
+each other, so a destination that is dead or slow blocks no other, nor what else is to go to it.
+
+Only forwards share something: the associations that a destination takes (``places``). They go to the lanes of the best
+priority first, and among equals to the one that has waited longest. A round that has had its time ends when another
+lane of its destination waits for a place; one of a lower priority ends at once. So what is urgent waits for what is in
+flight, not for a queue.
+
+What fails comes back later. A job that its destination refused has a back-off of its own, in its row. A destination
+that cannot be reached backs off as a whole, in memory: after a restart it is tried at once. What has failed for longer
+than a setting says is given up.
+
+Turns come when jobs are added (:meth:`Outbox.added`), when a round ends, when something becomes due, and every
+``poll_s`` seconds, for what other processes add; then it costs one statement to see that nobody has written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import random
+import time
+import traceback
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final, Self
+
+from pacslite.archive.job import Job, JobKind, Lane, Priority
+from pacslite.archive.jobs import Failure, OpenLane, Outbox, Settled
+from pacslite.errors import AssociationError
+from pacslite.facts import DestinationFailed, DestinationRecovered, Observe, RoundEnded, TaskFailed
+from pacslite.services.back_off import BackOffs, Delays
+from pacslite.services.rounds import Performer, Round
+from pacslite.services.settling import Settling
+
+__all__ = ["OutboxManner", "OutboxWorker", "Performer", "Round"]
+
+_GAP_S: Final = 0.05
+"""From one turn to the next at least: jobs may be added hundreds of times a second."""
+_FLUSH_S: Final = 5.0
+"""How long the end waits for the index to be writable; leases that are left are released at the next start."""
+_ALL_REFUSED: Final = 20
+"""A round of which so many jobs failed and none was done: the destination is in no state to be sent more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboxManner:
+    """How jobs are tried again, and how their lanes take turns."""
+
+    retry_first_s: float = 5.0
+    retry_most_s: float = 3600.0
+    retry_for_s: float = 7 * 86400.0
+    """0 is for ever."""
+    lease_s: float = 120.0
+    poll_s: float = 1.0
+    round_s: float = 10.0
+
+
+class OutboxWorker:
+    """Works while its ``async with`` block runs. Kinds without a performer are left waiting.
+
+    ``places`` tells how many associations forwards may have open at once to a destination.
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        performers: Mapping[JobKind, Performer],
+        *,
+        manner: OutboxManner,
+        places: Callable[[str], int],
+        observe: Observe,
+        clock: Callable[[], float] = time.time,
+        random: Callable[[], float] = random.random,
+    ) -> None:
+        self._outbox = outbox
+        self._performers = performers
+        self._manner = manner
+        self._places = places
+        self._observe = observe
+        self._clock = clock
+        self._delays = Delays(first_s=manner.retry_first_s, most_s=manner.retry_most_s, random=random)
+        self._back_offs: BackOffs[str | Lane] = BackOffs(self._delays)
+        self._settling = Settling(outbox, decide=self._failure, observe=observe, wrote=self._wake)
+        self._rounds: dict[Lane, tuple[Round, asyncio.Task[None]]] = {}
+        self._served: dict[Lane, float] = {}
+        self._renewed_at = clock()
+        self._woken = asyncio.Event()
+        self._is_stopping = False
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        self._outbox.when_added(self._added)
+        self._tasks = [asyncio.create_task(self._settling.run()), asyncio.create_task(self._run())]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop(0.0)
+
+    async def stop(self, grace_s: float) -> None:
+        """Begin nothing more; let what runs come to its end for ``grace_s`` seconds, then break it off."""
+        self._is_stopping = True
+        self._outbox.when_added(None)
+        self._wake()
+        for round, _ in self._rounds.values():
+            round.end()
+        running = [task for _, task in self._rounds.values()]
+        if running:
+            _, late = await asyncio.wait(running, timeout=grace_s)
+            for task in late:
+                task.cancel()
+            await asyncio.wait(running)
+        await self._settling.flush(_FLUSH_S)
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def retry_now(self) -> None:
+        """Peers may have other addresses: try all destinations again, and end rounds that go by the old ones."""
+        self._back_offs.forget()
+        for round, _ in self._rounds.values():
+            round.end()
+        self._wake()
+
+    # --- Turns ---
+
+    async def _run(self) -> None:
+        while not self._is_stopping:
+            self._woken.clear()
+            try:
+                wait_s = await self._turn()
+            except Exception as error:  # the index cannot be read at the moment, or a defect: the next turn may do
+                self._tell_defect("the outbox", error)
+                wait_s = self._manner.poll_s
+                await asyncio.sleep(wait_s)
+            await asyncio.sleep(min(_GAP_S, wait_s))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(wait_s - _GAP_S, 0.0)):
+                    await self._woken.wait()
+
+    async def _turn(self) -> float:
+        """Start what may begin; answers how long nothing more will be to do, as far as can be known."""
+        await self._renew()
+        lanes = await self._outbox.open_lanes()
+        if self._is_stopping:
+            return 0.0
+        now = self._clock()
+        next_at = now + self._manner.poll_s
+        waiting: dict[str, list[tuple[Priority, float, Lane]]] = defaultdict(list)
+        for lane in lanes:
+            if lane.lane.kind not in self._performers:
+                continue
+            at, priority = self._ready_at(lane, now), lane.priority(now)
+            if lane.lane in self._rounds:
+                self._rounds[lane.lane][0].tell()
+            elif at > now or priority is None:
+                next_at = min(next_at, at)
+            elif lane.lane.kind is JobKind.FORWARD:
+                waiting[lane.lane.destination].append((priority, self._served.get(lane.lane, -math.inf), lane.lane))
+            else:
+                self._start(lane.lane, 1)
+        due = {lane.lane: lane.priority(now) for lane in lanes}
+        for destination, some in waiting.items():
+            self._share(destination, sorted(some), due, now)
+        return max(next_at - now, 0.0)
+
+    def _ready_at(self, lane: OpenLane, now: float) -> float:
+        """When the lane may begin, if its first job is due by then."""
+        destination = self._back_offs.until(lane.lane.destination, now)
+        return max(lane.due_at, destination, self._back_offs.until(lane.lane, now))
+
+    def _share(
+        self,
+        destination: str,
+        waiting: Sequence[tuple[Priority, float, Lane]],
+        due: Mapping[Lane, Priority | None],
+        now: float,
+    ) -> None:
+        """Start forwards as far as there are places; who is left over has others make room."""
+        running = [
+            round
+            for lane, (round, _) in self._rounds.items()
+            if lane.destination == destination and lane.kind is JobKind.FORWARD
+        ]
+        # A peer that is configured no more has no place; its performer says so.
+        free = max(self._places(destination), 1) - sum(round.associations for round in running)
+        left = list(waiting)
+        while left and free > 0:
+            equals = sum(priority == left[0][0] for priority, _, _ in left)
+            _, _, lane = left.pop(0)
+            places = max(free // equals, 1)
+            self._start(lane, places)
+            free -= places
+        if not left:
+            return
+        for round in running:
+            priority = due.get(round.lane)
+            has_had_its_time = not round.began_at <= now < round.began_at + self._manner.round_s
+            if has_had_its_time or (priority is not None and priority > left[0][0]):
+                round.end()
+
+    # --- Rounds ---
+
+    def _start(self, lane: Lane, associations: int) -> None:
+        now = self._clock()
+        round = Round(
+            lane,
+            associations,
+            outbox=self._outbox,
+            lease_s=self._manner.lease_s,
+            began_at=now,
+            settle=self._settle,
+            fail=lambda job, reason: self._settling.put(self._failure(job, reason)),
+            changed=self._wake,
+        )
+        self._served[lane] = now
+        self._rounds[lane] = round, asyncio.create_task(self._perform(round))
+
+    async def _perform(self, round: Round) -> None:
+        lane = round.lane
+        try:
+            error = await self._outcome(round)
+            was_ended = round.is_over
+            await round.close()
+            left = round.held
+            match error:
+                case None:
+                    for job in left:
+                        round.give_back(job)
+                    self._judge(round, given_back=len(left), was_ended=was_ended)
+                case AssociationError():
+                    await self._destination_failed(round, str(error))
+                case _:
+                    self._back_offs.failed(lane, began_at=round.began_at, now=self._clock())
+                    for job in left:
+                        round.failed(job, f"defect: {error!r}")
+            self._tell_ended(round, given_back=0 if error else len(left))
+        except Exception as error:
+            self._tell_defect("the end of a round", error)
+        finally:
+            del self._rounds[lane]
+            self._wake()
+
+    async def _outcome(self, round: Round) -> Exception | None:
+        """What the round raised; a defect is told."""
+        try:
+            await self._performers[round.lane.kind].perform(round)
+        except AssociationError as error:
+            return error
+        except asyncio.CancelledError:  # by stop(); what is held is given back
+            return None
+        except Exception as error:
+            self._tell_defect(f"{round.lane.kind} {round.lane.destination}".rstrip(), error)
+            return error
+        return None
+
+    def _judge(self, round: Round, *, given_back: int, was_ended: bool) -> None:
+        """A round that came to nothing must not begin anew at once."""
+        tally, lane = round.tally, round.lane
+        is_refused = tally.failed >= _ALL_REFUSED and not tally.done
+        if is_refused or (given_back and not tally.done and not tally.failed and not was_ended):
+            self._back_offs.failed(lane, began_at=round.began_at, now=self._clock())
+        elif tally.done:
+            self._back_offs.succeeded(lane)
+
+    async def _destination_failed(self, round: Round, reason: str) -> None:
+        now, lane = self._clock(), round.lane
+        streak = self._back_offs.failed(lane.destination, began_at=round.began_at, now=now)
+        for job in round.held:
+            round.lose(job)
+            self._settling.put(self._failure(job, reason, due_at=streak.until))
+        if streak.last_at == now:
+            self._observe(
+                DestinationFailed(
+                    destination=lane.destination,
+                    kind=lane.kind.value,
+                    failures=streak.failures,
+                    retry_in_s=streak.until - now,
+                    reason=reason,
+                )
+            )
+
+    def _settle(self, entry: Settled | Job) -> None:
+        self._settling.put(entry)
+        if isinstance(entry, Settled):
+            self._reached(entry.job.lane.destination)
+
+    def _reached(self, destination: str) -> None:
+        streak = self._back_offs.succeeded(destination)
+        if streak is not None:
+            seconds = max(self._clock() - streak.since, 0.0)
+            self._observe(DestinationRecovered(destination=destination, failures=streak.failures, seconds=seconds))
+            self._wake()
+
+    def _failure(self, job: Job, reason: str, *, due_at: float | None = None) -> Failure:
+        """When it is tried again, or that it is not."""
+        now = self._clock()
+        if due_at is None:
+            due_at = now + self._delays.after(job.attempts + 1)
+        since = now if job.failing_since is None else job.failing_since
+        if not self._manner.retry_for_s:
+            return Failure(job=job, reason=reason, due_at=due_at)
+        give_up_at = since + self._manner.retry_for_s
+        # The last attempt is when its time is up, not long before.
+        return Failure(job=job, reason=reason, due_at=min(due_at, give_up_at), give_up=now >= give_up_at)
+
+    # --- What happens meanwhile ---
+
+    def _wake(self) -> None:
+        self._woken.set()
+
+    def _added(self, destination: str) -> None:
+        if destination:
+            self._back_offs.forget(destination)
+        for round, _ in self._rounds.values():
+            round.tell()
+        self._wake()
+
+    async def _renew(self) -> None:
+        """Also when the clock was put forward, before anybody takes our leases for expired ones."""
+        now = self._clock()
+        if self._renewed_at <= now < self._renewed_at + self._manner.lease_s / 3:
+            return
+        jobs = [*self._settling.jobs, *(job for round, _ in self._rounds.values() for job in round.held)]
+        lost = await self._outbox.renew(jobs, lease_s=self._manner.lease_s) if jobs else ()
+        self._renewed_at = now
+        for job in lost:
+            if job.lane in self._rounds:
+                self._rounds[job.lane][0].lose(job)
+
+    def _tell_ended(self, round: Round, *, given_back: int) -> None:
+        lane, tally = round.lane, round.tally
+        self._observe(
+            RoundEnded(
+                kind=lane.kind.value,
+                destination=lane.destination,
+                rule=lane.rule,
+                done=tally.done,
+                failed=tally.failed,
+                given_back=given_back,
+                seconds=max(self._clock() - round.began_at, 0.0),
+            )
+        )
+
+    def _tell_defect(self, where: str, error: BaseException) -> None:
+        self._observe(TaskFailed(where=where, error=repr(error), trace="".join(traceback.format_exception(error))))

@@ -1,0 +1,116 @@
+"""Writing down what became of jobs: as many at a time as have gathered, while the last ones are being written."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
+
+from pacslite.archive.job import Job
+from pacslite.archive.jobs import ChangesFailed, Failure, Outbox, Settled
+from pacslite.facts import JobFailed, JobGivenUp, Observe, TaskFailed
+
+_GROUP: Final = 256
+_AGAIN_S: Final = 1.0
+"""The index could not be written: how long to wait. What is to be written is kept until then."""
+
+Entry = Settled | Failure | Job
+"""Done, failed, or given back."""
+
+
+class Settling:
+    """Takes what became of jobs and has it written soon, in order. ``wrote`` is called when jobs are waiting again."""
+
+    def __init__(
+        self, outbox: Outbox, *, decide: Callable[[Job, str], Failure], observe: Observe, wrote: Callable[[], None]
+    ) -> None:
+        self._outbox = outbox
+        self._decide = decide
+        self._observe = observe
+        self._wrote = wrote
+        self._entries: list[Entry] = []
+        self._arrived = asyncio.Event()
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    def put(self, entry: Entry) -> None:
+        self._entries.append(entry)
+        self._arrived.set()
+        self._empty.clear()
+
+    @property
+    def jobs(self) -> Iterator[Job]:
+        """Of what is not written yet: they are still ours."""
+        return (entry if isinstance(entry, Job) else entry.job for entry in self._entries)
+
+    async def run(self) -> None:
+        """Write, until cancelled."""
+        told = False
+        while True:
+            await self._arrived.wait()
+            self._arrived.clear()
+            try:
+                while self._entries:
+                    await self._write()
+                told = False
+            except Exception as error:  # no room, an I/O error: it goes on when that is over
+                if not told:
+                    self._tell_defect("writing what became of jobs", error)
+                told = True
+                self._arrived.set()
+                await asyncio.sleep(_AGAIN_S)
+            else:
+                self._empty.set()
+
+    async def flush(self, within_s: float) -> None:
+        """Wait until everything is written, but not for ever."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self._empty.wait()
+
+    async def _write(self) -> None:
+        group = self._entries[:_GROUP]
+        done = [entry for entry in group if isinstance(entry, Settled)]
+        failures = [entry for entry in group if isinstance(entry, Failure)]
+        if done:
+            failures += await self._settle(done)
+        lost = await self._outbox.fail_all(failures) if failures else ()
+        await self._outbox.give_back(entry for entry in group if isinstance(entry, Job))
+        del self._entries[: len(group)]  # only now: until it is written they are ours, and their leases are renewed
+        self._tell(failures, lost)
+        if len(done) < len(group):
+            self._wrote()
+
+    async def _settle(self, done: Sequence[Settled]) -> list[Failure]:
+        """Those whose change failed: they have been done, and are done again."""
+        try:
+            await self._outbox.settle(done)
+        except ChangesFailed as failed:
+            self._tell_defect("settling a job", failed.failed[0][1])
+            return [self._decide(job, f"defect: {error!r}") for job, error in failed.failed]
+        return []
+
+    def _tell(self, failures: Sequence[Failure], lost: Sequence[Job]) -> None:
+        no_longer_ours = {job.id for job in lost}
+        for failure in failures:
+            job = failure.job
+            if job.id in no_longer_ours:
+                continue
+            kind = JobGivenUp if failure.give_up else JobFailed
+            self._observe(
+                kind(
+                    job=job.id,
+                    kind=job.lane.kind.value,
+                    destination=job.lane.destination,
+                    rule=job.lane.rule,
+                    subject=job.subject,
+                    attempts=job.attempts + 1,
+                    reason=failure.reason,
+                    due_at=failure.due_at,
+                )
+            )
+
+    def _tell_defect(self, where: str, error: BaseException) -> None:
+        self._observe(TaskFailed(where=where, error=repr(error), trace="".join(traceback.format_exception(error))))

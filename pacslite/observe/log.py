@@ -64,6 +64,7 @@ class LogObserver:
             facts.RetrievalServed: self._retrieval_served,
             facts.SubOperationFailed: self._sub_operation_failed,
             facts.CommitmentRequested: self._commitment_requested,
+            facts.CommitmentVerified: self._commitment_verified,
             facts.CommitmentReported: self._commitment_reported,
             facts.CommitmentAsked: self._commitment_asked,
             facts.CommitmentAnswered: self._commitment_answered,
@@ -216,6 +217,14 @@ class LogObserver:
     def _commitment_requested(self, fact: facts.CommitmentRequested) -> None:
         what = f"commitment request {fact.request} for {_counted(fact.instances, 'instance')}"
         self._log(logging.INFO, fact, f"{_who(fact.peer)} {what}, transaction {self._text(clean(fact.transaction))}")
+
+    def _commitment_verified(self, fact: facts.CommitmentVerified) -> None:
+        failed = f", {fact.failed} cannot be committed" if fact.failed else ""
+        message = (
+            f"commitment request {fact.request} of {clean(fact.requester)} verified {fact.seconds:.1f} s after it "
+            f"came: {_counted(fact.committed, 'instance')} committed{failed}"
+        )
+        self._log(logging.INFO, fact, message)
 
     def _commitment_reported(self, fact: facts.CommitmentReported) -> None:
         failed = f", not to {fact.failed} (see pacslite commitment show {fact.request})" if fact.failed else ""

@@ -12,6 +12,7 @@ from pacslite.facts import Fact
 
 OPERATION_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 ASSOCIATION_BUCKETS_S = (0.01, 0.1, 1, 10, 60, 300, 1800, 7200)
+COMMITMENT_BUCKETS_S = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800, 7200, 86400)
 SIZE_BUCKETS_BYTES = (16e3, 64e3, 256e3, 1e6, 4e6, 16e6, 64e6, 256e6, 1e9, 4e9)
 
 
@@ -117,6 +118,25 @@ class Metrics:
         self._instance_bytes = Histogram(
             "pacslite_instance_bytes", "Sizes of objects taken in.", buckets=SIZE_BUCKETS_BYTES, registry=registry
         )
+        self._commitments = Counter(
+            "pacslite_commitment_requests",
+            "Requests for storage commitment, by how far they have come.",
+            ("stage",),
+            registry=registry,
+        )
+        self._commitment_instances = Counter(
+            "pacslite_commitment_instances",
+            "Instances verified for storage commitment, by whether they could be committed.",
+            ("outcome",),
+            registry=registry,
+        )
+        self._commitment_seconds = Histogram(
+            "pacslite_commitment_seconds",
+            "From a request for storage commitment until it was verified, or its report taken.",
+            ("stage",),
+            buckets=COMMITMENT_BUCKETS_S,
+            registry=registry,
+        )
         self._defects = Counter(
             "pacslite_defects", "Failures that nobody expected; the log has them.", registry=registry
         )
@@ -138,6 +158,9 @@ class Metrics:
             facts.ForwardFailed: self._sub_operation_failed,
             facts.CommitmentAsked: self._commitment_asked,
             facts.CommitmentAnswered: self._commitment_answered,
+            facts.CommitmentRequested: self._commitment_requested,
+            facts.CommitmentVerified: self._commitment_verified,
+            facts.CommitmentReported: self._commitment_reported,
             facts.InstanceStored: self._instance_stored,
         }
 
@@ -218,6 +241,19 @@ class Metrics:
     def _commitment_answered(self, fact: facts.CommitmentAnswered) -> None:
         for outcome, count in (("committed", fact.committed), ("resent", fact.resent), ("refused", fact.refused)):
             self._answered.labels(fact.destination, outcome).inc(count)
+
+    def _commitment_requested(self, fact: facts.CommitmentRequested) -> None:
+        self._commitments.labels("received").inc()
+
+    def _commitment_verified(self, fact: facts.CommitmentVerified) -> None:
+        self._commitments.labels("verified").inc()
+        self._commitment_seconds.labels("verified").observe(fact.seconds)
+        self._commitment_instances.labels("committed").inc(fact.committed)
+        self._commitment_instances.labels("failed").inc(fact.failed)
+
+    def _commitment_reported(self, fact: facts.CommitmentReported) -> None:
+        self._commitments.labels("reported").inc()
+        self._commitment_seconds.labels("reported").observe(fact.seconds)
 
     def _instance_stored(self, fact: facts.InstanceStored) -> None:
         counter = self._by_outcome.get(fact.outcome)

@@ -17,6 +17,7 @@ from pacslite.facts import (
     CertificatesReloaded,
     CommitmentReported,
     CommitmentRequested,
+    CommitmentVerified,
     ContextAnswer,
     Fact,
     InstanceStored,
@@ -257,6 +258,15 @@ def test_storage_commitment_is_a_line_when_it_is_asked_for_and_one_when_it_was_r
         "committed to 512 instances",
         "WARNING commitment request 3 of CT1 reported over the same association 0.0 s after it came: "
         "committed to 511 instances, not to 1 (see pacslite commitment show 3)",
+    ]
+
+
+def test_storage_commitment_is_a_line_when_it_was_verified(tell: Tell) -> None:
+    verified = CommitmentVerified(requester="CT1", request=3, transaction=INSTANCE, committed=1, failed=0, seconds=0.04)
+    told = tell(verified, replace(verified, failed=2), level=logging.INFO)
+    assert [line.human.split(" ", 2)[2].lstrip() for line in told] == [
+        "INFO    commitment request 3 of CT1 verified 0.0 s after it came: 1 instance committed",
+        "INFO    commitment request 3 of CT1 verified 0.0 s after it came: 1 instance committed, 2 cannot be committed",
     ]
 
 

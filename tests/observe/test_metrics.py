@@ -10,6 +10,9 @@ from pacslite.facts import (
     AssociationAccepted,
     AssociationEnded,
     AssociationRefused,
+    CommitmentReported,
+    CommitmentRequested,
+    CommitmentVerified,
     InstanceStored,
     ListenerOpened,
     OperationServed,
@@ -104,6 +107,28 @@ def test_queries_are_counted_by_level_and_outcome() -> None:
     assert value(metrics, "pacslite_queries_total", {"level": "STUDY", "outcome": "cancelled"}) == 1
     assert value(metrics, "pacslite_query_answers_total", {"level": "STUDY"}) == 10
     assert value(metrics, "pacslite_query_first_seconds_sum", {"level": "IMAGE"}) == 0.002
+
+
+def test_storage_commitment_is_counted_by_stage_and_outcome() -> None:
+    metrics = Metrics()
+    metrics(CommitmentRequested(peer=PEER, request=1, transaction="1.2", instances=3))
+    metrics(CommitmentVerified(requester="CT1", request=1, transaction="1.2", committed=2, failed=1, seconds=0.2))
+    metrics(
+        CommitmentReported(
+            destination="CT1",
+            request=1,
+            transaction="1.2",
+            committed=2,
+            failed=1,
+            over="new association",
+            seconds=0.3,
+        )
+    )
+    for stage in ("received", "verified", "reported"):
+        assert value(metrics, "pacslite_commitment_requests_total", {"stage": stage}) == 1
+    assert value(metrics, "pacslite_commitment_instances_total", {"outcome": "committed"}) == 2
+    assert value(metrics, "pacslite_commitment_instances_total", {"outcome": "failed"}) == 1
+    assert value(metrics, "pacslite_commitment_seconds_sum", {"stage": "reported"}) == 0.3
 
 
 def test_defects_are_counted_and_other_facts_are_none_of_its_business() -> None:

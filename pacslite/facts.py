@@ -323,6 +323,81 @@ class CommitmentUnexpected(Fact):
     why: str
 
 
+# --- The outbox ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobFailed(Fact):
+    """A job was not done, and is tried again at ``due_at``. ``subject`` may be a SOP Instance UID."""
+
+    job: int
+    kind: str
+    destination: str
+    rule: str
+    subject: str
+    attempts: int
+    reason: str
+    due_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobGivenUp(Fact):
+    """A job has failed for too long: it stays until somebody retries or cancels it."""
+
+    job: int
+    kind: str
+    destination: str
+    rule: str
+    subject: str
+    attempts: int
+    reason: str
+    due_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobsGivenUp(Fact):
+    """Jobs of a lane were given up unattempted, for their destination has not been reached for too long."""
+
+    kind: str
+    destination: str
+    rule: str
+    jobs: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DestinationFailed(Fact):
+    """A destination could not be reached, or was lost; nothing more is begun there for ``retry_in_s`` seconds."""
+
+    destination: str
+    kind: str
+    failures: int
+    retry_in_s: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DestinationRecovered(Fact):
+    """A destination that failed has taken something, ``seconds`` after the first failure."""
+
+    destination: str
+    failures: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundEnded(Fact):
+    """A lane of the outbox has had its turn."""
+
+    kind: str
+    destination: str
+    rule: str
+    done: int
+    failed: int
+    given_back: int
+    seconds: float
+
+
 # --- The archive -----------------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,89 @@
+"""Verifying what storage commitment was asked for: the jobs that a request leaves in the outbox.
+
+Several requests are verified at once, some hundred instances of each in turn: who asks for one image does not wait for
+who asks for a hundred thousand. What is not finished when the round ends goes on in another one where it was.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from pacslite.archive.archive import Archive
+from pacslite.archive.commitment import RequestState
+from pacslite.archive.commitments import StoresClass, Verification
+from pacslite.archive.job import Job
+from pacslite.facts import CommitmentVerified, Observe
+from pacslite.services.rounds import Round
+
+_AT_ONCE: Final = 4
+"""Each has all of its references in memory: thirty megabytes for a hundred thousand."""
+
+
+class VerifyPerformer:
+    """Verifies requests in ``archive``; ``stores`` tells which SOP classes are taken for storage at all."""
+
+    def __init__(
+        self,
+        archive: Archive,
+        *,
+        digest: bool,
+        stores: StoresClass,
+        observe: Observe,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._commitments = archive.commitments
+        self._digest = digest
+        self._stores = stores
+        self._observe = observe
+        self._clock = clock
+
+    async def perform(self, round: Round) -> None:
+        begun: deque[tuple[Job, Verification | None]] = deque()
+        while not round.is_over:
+            if not begun or (len(begun) < _AT_ONCE and await round.wait(0.0)):
+                for job in await round.take(_AT_ONCE - len(begun)):
+                    begun.append((job, await self._begin(round, job)))
+            if not begun:
+                return
+            job, verification = begun.popleft()
+            if round.has(job) and await self._go_on(round, job, verification):
+                begun.append((job, verification))
+
+    async def _begin(self, round: Round, job: Job) -> Verification | None:
+        """None if nothing is left to verify, or it failed."""
+        try:
+            return await self._commitments.verification(int(job.subject), digest=self._digest, stores=self._stores)
+        except sqlite3.Error as error:
+            round.failed(job, f"the index cannot be read: {error}")
+            return None
+
+    async def _go_on(self, round: Round, job: Job, verification: Verification | None) -> bool:
+        """Whether there is more to verify afterwards."""
+        try:
+            if verification is not None and await verification.step():
+                return True
+            await self._conclude(round, job)
+        except sqlite3.Error as error:
+            round.failed(job, f"the index cannot be used: {error}")
+        except OSError as error:  # no file's fault, but ours: too many open, no memory
+            round.failed(job, f"files cannot be read: {error.strerror or error}")
+        return False
+
+    async def _conclude(self, round: Round, job: Job) -> None:
+        request = await self._commitments.request(int(job.subject))
+        round.done(job, self._commitments.verified(int(job.subject)))
+        if request is not None and request.state is RequestState.RECEIVED:
+            self._observe(
+                CommitmentVerified(
+                    requester=request.calling_ae,
+                    request=request.id,
+                    transaction=request.transaction_uid,
+                    committed=request.committed,
+                    failed=request.failed,
+                    seconds=max(0.0, self._clock() - request.received_at),
+                )
+            )

@@ -11,6 +11,7 @@ from kit.commandline import RunCommand
 from kit.encode import EXPLICIT_LITTLE
 from kit.odd import SECONDARY_CAPTURE, make
 from kit.peers import storescu
+from kit.samples import rows as index_rows
 from kit.server import RunningServer
 from kit.shipped import DicomObject
 from kit.store import Store
@@ -83,6 +84,35 @@ def test_import_stores_the_bytes_and_can_be_repeated(
     assert first.lines[-1].endswith(", 4 stored, 1 skipped")
     assert again.lines[-1].endswith(", 4 already there, 1 skipped")
     assert len(store.files()) == len(objects)
+
+
+def test_import_obeys_the_forwarding_rules(
+    pacslite: RunCommand, tmp_path: Path, outbox: tuple[Path, list[DicomObject]]
+) -> None:
+    """It has no calling AE title: a rule for what comes over the network says ``?*``."""
+    rules = """
+    [[peers]]
+    ae_title = "ARCHIVE"
+    address = "192.0.2.1"
+    port = 104
+    [[forward]]
+    name = "ct"
+    to = ["ARCHIVE"]
+    modality = ["CT"]
+    [[forward]]
+    name = "network"
+    to = ["ARCHIVE"]
+    calling_ae = ["?*"]
+    """
+    (tmp_path / "site.toml").write_text(rules)
+    data = tmp_path / "data"
+    for _ in range(2):
+        assert pacslite("import", outbox[0], "--data", data, "--config", "site.toml", *NO_RESERVE).code == Exit.OK
+    found = index_rows(
+        data, "SELECT rule, i.sop_instance_uid FROM jobs JOIN instances i ON i.sop_instance_uid = subject"
+    )
+    expected = [("ct", made.sop_instance) for made in outbox[1] if made.name in ("a1", "a2", "c")]
+    assert sorted(found, key=str) == sorted(expected)
 
 
 def test_import_tells_what_fails_and_goes_on(

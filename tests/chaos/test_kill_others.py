@@ -14,6 +14,7 @@ import pytest
 from kit.commands import fsck
 from kit.holdings import Holdings
 from kit.mortal import Forge, Process
+from kit.mortal import forge as new_forge
 from kit.server import RunningServer
 from kit.storm import Book, StormObject, objects, storm
 from kit.wait import eventually
@@ -23,9 +24,8 @@ LANES = 4
 
 @pytest.fixture
 def forge() -> Iterator[Forge]:
-    forge = Forge()
-    yield forge
-    forge.close()
+    with new_forge() as forge:
+        yield forge
 
 
 @contextmanager

@@ -8,9 +8,9 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Literal
 
@@ -122,11 +122,11 @@ class Process:
 
 
 class MortalServer(RunningServer):
-    """A :class:`~kit.server.RunningServer` that can be told at which step to die. :meth:`close` it in the end."""
+    """A :class:`~kit.server.RunningServer` that can be told at which step to die."""
 
-    def __init__(self, data: Path, *, settings: Mapping[str, object] | None = None) -> None:
+    def __init__(self, data: Path, forge: Forge, *, settings: Mapping[str, object] | None = None) -> None:
         super().__init__(data, settings=settings)
-        self._forge = Forge()
+        self._forge = forge
         self._die: Step | None = None
 
     def start_and_die(self, step: Step) -> bool:
@@ -152,20 +152,37 @@ class MortalServer(RunningServer):
         assert code in (None, -signal.SIGKILL), f"pacslite serve ended with exit code {code}:\n{self.log}"
         return code is not None
 
-    def close(self) -> None:
-        self._forge.close()
-        self._process = None
-
     def _spawn(self, command: Sequence[str]) -> Process:
         arguments = command[command.index("serve") :]
         return self._forge.run(arguments, log=self.log_file, folder=self.data.parent, die=self._die)
 
 
 @contextmanager
-def mortal_server(data: Path, *, settings: Mapping[str, object] | None = None) -> Iterator[MortalServer]:
-    """One that is not started yet."""
-    server = MortalServer(data, settings=settings)
+def forge() -> Iterator[Forge]:
+    """One that is closed at the end of the block."""
+    forge = Forge()
     try:
-        yield server
+        yield forge
     finally:
-        server.close()
+        forge.close()
+
+
+@contextmanager
+def mortal_server(data: Path, *, settings: Mapping[str, object] | None = None) -> Iterator[MortalServer]:
+    """One that is not started yet, with a forge of its own."""
+    with forge() as own:
+        yield MortalServer(data, own, settings=settings)
+
+
+def survive(server: MortalServer, step: Step, work: Callable[[], object], *, most: int = 60) -> int:
+    """Start the server so that it dies at the first such step, start it again so that it dies at the second, and so on,
+    each time over what the last death left; until ``work`` comes to its end with the server alive, which is then
+    stopped. ``work`` ends early when the server is dead. Answers how often it died."""
+    for nth in range(1, most + 1):
+        if server.start_and_die(replace(step, nth=nth)):
+            work()
+            if not server.is_dead:
+                assert server.stop() == 0, server.log
+                return nth - 1
+        server.kill()
+    raise AssertionError(f"there is no end to {step}:\n{server.log}")

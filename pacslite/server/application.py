@@ -159,7 +159,7 @@ async def start(config: Config, *, observe: Observe) -> AsyncIterator[Server]:
         await archive.outbox.release_all()  # of a server that was killed: there is no other one, the folder is locked
         worker = OutboxWorker(
             archive.outbox,
-            performers(),
+            performers(config, archive, observe=observe),
             manner=outbox_manner(config),
             places=lambda ae_title: called[ae_title].associations if ae_title in called else 0,
             observe=observe,

@@ -33,7 +33,7 @@ from pacslite.net.limits import ConnectionLimits
 from pacslite.net.requestor import Remote
 from pacslite.net.tls import ServerCertificate, client_context
 from pacslite.server.config import Config
-from pacslite.server.outbox_settings import ForwardOn, ForwardPriority, ForwardSettings
+from pacslite.server.outbox_settings import ForwardOn, ForwardPriority, ForwardSettings, Verification
 from pacslite.server.settings import ListenerSettings, PeerSettings
 from pacslite.services.commitment import CommitmentLimits, CommitmentService
 from pacslite.services.conveyor import Manner
@@ -46,6 +46,7 @@ from pacslite.services.read_ahead import Converter
 from pacslite.services.retrieve import GetService, MoveService, Retrieval, RetrieveLimits, retrieve_negotiation
 from pacslite.services.storage import StorableClasses, StorageService
 from pacslite.services.verification import VerificationService
+from pacslite.services.verifying import VerifyPerformer
 from pacslite.transcode.syntaxes import NATIVE
 from pacslite.transcode.transcoder import Transcoder
 
@@ -74,11 +75,7 @@ def service_registry(
     results of storage commitment may go."""
     retrieval = _retrieval(config, archive, converter, observe)
     settings = config.negotiation
-    storable = StorableClasses(
-        unknown=settings.accept_unknown_sop_classes,
-        private=settings.accept_private_sop_classes,
-        related_general=settings.accept_related_general_sop_classes,
-    )
+    storable = storable_classes(config)
     return ServiceRegistry(
         [
             Registration(
@@ -171,9 +168,27 @@ def _retrieving(
     )
 
 
-def performers() -> dict[JobKind, Performer]:
+def performers(config: Config, archive: Archive, *, observe: Observe) -> dict[JobKind, Performer]:
     """Who does what is owed to others, by kind."""
-    return {}
+    storable = storable_classes(config)
+    return {
+        JobKind.VERIFY: VerifyPerformer(
+            archive,
+            digest=config.commitment.verify is Verification.DIGEST,
+            stores=lambda sop_class: storable.serves(sop_class, ()),
+            observe=observe,
+        ),
+    }
+
+
+def storable_classes(config: Config) -> StorableClasses:
+    """[negotiation], as storage takes it."""
+    settings = config.negotiation
+    return StorableClasses(
+        unknown=settings.accept_unknown_sop_classes,
+        private=settings.accept_private_sop_classes,
+        related_general=settings.accept_related_general_sop_classes,
+    )
 
 
 def outbox_manner(config: Config) -> OutboxManner:

@@ -209,8 +209,8 @@ class Inspection:
             return None
         if self._repair:
             with self._writer.transaction():
-                self._writer.keep_aside(entry, reason=KEPT_ASIDE)
-            remedy = "added to the index"
+                is_new = self._writer.keep_aside(entry, reason=KEPT_ASIDE)
+            remedy = "added to the index" if is_new else f"moved to {self._blobs.quarantine(path)}"
         return Finding(problem=Problem.ORPHAN, path=path, sop_instance_uid=uid, remedy=remedy)
 
     def _conflict_rows(self) -> Report:

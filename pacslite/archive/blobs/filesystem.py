@@ -252,7 +252,7 @@ class IncomingBlob:
                 there = (self._store.size(destination) or 0) - size
                 if there >= 0 and self._store.digest(destination, there) == digest:
                     return there
-        self._store.quarantine_if_there(destination)  # torn by a crash of long ago, or altered since
+                self._store.quarantine(destination)  # torn by a crash of long ago, or altered since
         self.place_beside(destination)
         return offset
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from pacslite.archive.blobs.paths import blob_path
 from pacslite.archive.index import statements as sql
+from pacslite.archive.index.job_rows import cancel_of
 from pacslite.archive.index.writer import IndexWriter
 
 _FIND = """
@@ -27,7 +28,6 @@ _FIND_CONFLICTS = """
     FROM json_each(?) u CROSS JOIN conflicts c ON c.sop_instance_uid = u.value
 """
 _DELETE_ALL = "DELETE FROM {} WHERE id IN (SELECT value FROM json_each(?))"
-_CANCEL = "DELETE FROM jobs WHERE kind = 'forward' AND subject IN (SELECT value FROM json_each(?))"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +76,7 @@ def remove(writer: IndexWriter, uids: Sequence[str], *, places: Iterable[str]) -
     _delete(connection, "instances", [instance.key for instance in going])
     _delete(connection, "conflicts", [key for key, _, _ in aside])
     gone = [uid for uid in uids if uid not in moved]
-    forwards = connection.execute(_CANCEL, (json.dumps(gone),)).rowcount
+    forwards = cancel_of(writer, subjects=gone)
     _count_down(connection, going)
     return Removed(
         instances=len(going),

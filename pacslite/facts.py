@@ -197,12 +197,12 @@ class SubOperationFailed(Fact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ForwardingEnded(Fact):
-    """Objects were sent to a destination by a rule: complete, broken off (the server stops), or why it was given up.
+class ObjectsForwarded(Fact):
+    """Objects were sent to a destination by a rule. Told when a round ends, and each minute while it lasts.
 
+    ``outcome``: complete, going on, broken off (the server stops), or why the destination was given up for now.
     ``completed`` and those with a ``warning`` were taken; ``bytes`` are theirs, as they are stored. ``converted`` are
-    those of them that were sent in another transfer syntax; ``reason`` tells why others failed. All that failed is
-    tried again.
+    those of them that were sent in another transfer syntax; ``reason`` tells why others failed.
     """
 
     destination: str
@@ -218,14 +218,13 @@ class ForwardingEnded(Fact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ForwardFailed(Fact):
-    """One object was not sent, or not taken; ``damaged`` says that the archive's own file is to blame."""
+class ForwardUnreadable(Fact):
+    """An object could not be sent, because the archive's own file of it is damaged."""
 
     destination: str
     rule: str
     sop_instance: str
     reason: str
-    damaged: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -70,8 +70,8 @@ class LogObserver:
             facts.CommitmentAnswered: self._commitment_answered,
             facts.CommitmentRefused: self._commitment_refused,
             facts.CommitmentUnexpected: self._commitment_unexpected,
-            facts.ForwardingEnded: self._forwarding_ended,
-            facts.ForwardFailed: self._forward_failed,
+            facts.ObjectsForwarded: self._objects_forwarded,
+            facts.ForwardUnreadable: self._forward_unreadable,
             facts.ForwardNotNeeded: self._forward_not_needed,
             facts.InstanceStored: self._stored,
         }
@@ -186,7 +186,7 @@ class LogObserver:
 
     # --- Forwarding --------------------------------------------------------------------------------------------------
 
-    def _forwarding_ended(self, fact: facts.ForwardingEnded) -> None:
+    def _objects_forwarded(self, fact: facts.ObjectsForwarded) -> None:
         level = logging.WARNING if fact.failed else logging.INFO
         warned = f", {fact.warning} with a warning" if fact.warning else ""
         failed = f", {fact.failed} failed ({self._text(clean(fact.reason))})" if fact.failed else ""
@@ -199,14 +199,9 @@ class LogObserver:
         )
         self._log(level, fact, message)
 
-    def _forward_failed(self, fact: facts.ForwardFailed) -> None:
-        """The line of the round has the reasons of all; a line each is for what the archive is to blame for."""
-        level = logging.ERROR if fact.damaged else logging.DEBUG
-        if not self._logger.isEnabledFor(level):
-            return
-        why = self._text(clean(fact.reason))
-        advice = "; see pacslite fsck" if fact.damaged else ""
-        self._log(level, fact, f"{_lane(fact)}: {self._uid(fact.sop_instance)} not forwarded: {why}{advice}")
+    def _forward_unreadable(self, fact: facts.ForwardUnreadable) -> None:
+        why = f"{self._uid(fact.sop_instance)} not forwarded: {self._text(clean(fact.reason))}; see pacslite fsck"
+        self._log(logging.ERROR, fact, f"{_lane(fact)}: {why}")
 
     def _forward_not_needed(self, fact: facts.ForwardNotNeeded) -> None:
         what = f"{self._uid(fact.sop_instance)} not forwarded: it was removed from the archive meanwhile"
@@ -322,7 +317,7 @@ def _who(peer: Peer) -> str:
     return f"{caller}{called}{' TLS' if peer.tls else ''} [{peer.association}]"
 
 
-def _lane(fact: facts.ForwardingEnded | facts.ForwardFailed | facts.ForwardNotNeeded) -> str:
+def _lane(fact: facts.ObjectsForwarded | facts.ForwardUnreadable | facts.ForwardNotNeeded) -> str:
     """``ct-to-archive > ARCHIVE``: rule and destination."""
     return f"{clean(fact.rule)} > {clean(fact.destination)}"
 

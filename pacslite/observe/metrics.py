@@ -154,8 +154,8 @@ class Metrics:
             facts.QueryServed: self._query_served,
             facts.RetrievalServed: self._retrieval_served,
             facts.SubOperationFailed: self._sub_operation_failed,
-            facts.ForwardingEnded: self._forwarding_ended,
-            facts.ForwardFailed: self._sub_operation_failed,
+            facts.ObjectsForwarded: self._objects_forwarded,
+            facts.ForwardUnreadable: self._forward_unreadable,
             facts.CommitmentAsked: self._commitment_asked,
             facts.CommitmentAnswered: self._commitment_answered,
             facts.CommitmentRequested: self._commitment_requested,
@@ -226,12 +226,15 @@ class Metrics:
             self._sub_operations.labels(command, outcome).inc(count)
         self._retrieved_bytes.labels(command).inc(fact.bytes)
 
-    def _forwarding_ended(self, fact: facts.ForwardingEnded) -> None:
+    def _objects_forwarded(self, fact: facts.ObjectsForwarded) -> None:
         for outcome, count in (("completed", fact.completed), ("warning", fact.warning), ("failed", fact.failed)):
             self._forwards.labels(fact.destination, outcome).inc(count)
         self._forwarded_bytes.labels(fact.destination).inc(fact.bytes)
 
-    def _sub_operation_failed(self, fact: facts.SubOperationFailed | facts.ForwardFailed) -> None:
+    def _forward_unreadable(self, fact: facts.ForwardUnreadable) -> None:
+        self._unreadable.inc()
+
+    def _sub_operation_failed(self, fact: facts.SubOperationFailed) -> None:
         if fact.damaged:
             self._unreadable.inc()
 

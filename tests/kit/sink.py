@@ -14,8 +14,13 @@ from kit.rawpeer import IMPLEMENTATION
 from kit.server import HOST
 from pacslite.dimse.command import CommandSet, decode_command
 from pacslite.ul.codec import decode_pdu, encode_pdu
-from pacslite.ul.items import AsyncOperationsWindow, PresentationContextAnswer, UserInformation
-from pacslite.ul.pdu import AssociateAC, AssociateRJ, AssociateRQ, PDataTF, ReleaseRP, ReleaseRQ
+from pacslite.ul.items import (
+    AsyncOperationsWindow,
+    PresentationContext,
+    PresentationContextAnswer,
+    UserInformation,
+)
+from pacslite.ul.pdu import Abort, AssociateAC, AssociateRJ, AssociateRQ, PDataTF, ReleaseRP, ReleaseRQ
 
 Refuses = Callable[[str, tuple[str, ...]], bool]
 
@@ -24,18 +29,31 @@ class Stop(Exception):
     """The sink ends this connection here."""
 
 
+class StopWithAbort(Stop):
+    """It ends it by A-ABORT."""
+
+
 @dataclass
 class Sink:
     """``answers`` is given the number of the object, from 1 on over all connections, and its command; it returns the
-    status, or raises :class:`Stop` to end the connection, and may wait. ``rejects`` answers A-ASSOCIATE-RJ."""
+    status, or raises :class:`Stop` to end the connection, and may wait. ``begins`` may do so when the command is there
+    and its data set is not. It takes the transfer syntax that it ``prefers``, else the first
+    one. ``rejects`` answers A-ASSOCIATE-RJ. What was answered with success or a warning is in
+    ``taken``, as often as that happened, if it ``keeps`` data sets."""
 
     answers: Callable[[int, CommandSet], int] = lambda number, command: 0x0000
+    begins: Callable[[CommandSet], None] = lambda command: None
+    comment: str = ""
     refuses: Refuses = lambda abstract_syntax, syntaxes: False
+    prefers: str = ""
     rejects: bool = False
     answers_release: bool = True
     window: int = 1
     port: int = 0
     uids: list[str] = field(default_factory=list)
+    keeps: bool = False
+    taken: list[tuple[CommandSet, bytes]] = field(default_factory=list)
+    proposals: list[tuple[PresentationContext, ...]] = field(default_factory=list)
     connections: int = 0
     open: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -72,7 +90,10 @@ class Sink:
             self.open += 1
         try:
             with connection, suppress(OSError, Stop, EOFError):
-                self._converse(connection)
+                try:
+                    self._converse(connection)
+                except StopWithAbort:
+                    connection.sendall(encode_pdu(Abort(source=2, reason=0)))
         finally:
             with self.lock:
                 self.open -= 1
@@ -80,11 +101,13 @@ class Sink:
     def _converse(self, connection: socket.socket) -> None:
         rq = _read(connection)
         assert isinstance(rq, AssociateRQ)
+        self.proposals.append(rq.contexts)
         if self.rejects:
             connection.sendall(encode_pdu(AssociateRJ(result=1, source=1, reason=7)))
             return
         connection.sendall(encode_pdu(self._accepted(rq)))
         command = bytearray()
+        data = bytearray()
         current: tuple[int, CommandSet] | None = None
         while True:
             pdu = _read(connection)
@@ -101,14 +124,23 @@ class Sink:
                     if value.last:
                         current = value.context_id, decode_command(bytes(command))
                         command.clear()
-                elif value.last and current is not None:
-                    self._answer(connection, *current)
+                        self.begins(current[1])
+                    continue
+                if self.keeps:
+                    data += value.data
+                if value.last and current is not None:
+                    self._answer(connection, *current, bytes(data))
+                    data.clear()
 
-    def _answer(self, connection: socket.socket, context_id: int, command: CommandSet) -> None:
+    def _answer(self, connection: socket.socket, context_id: int, command: CommandSet, data: bytes) -> None:
         with self.lock:
             self.uids.append(command.sop_instance)
             number = len(self.uids)
         status = self.answers(number, command)
+        if self.keeps and (status == 0 or status >> 12 == 0xB):
+            with self.lock:
+                self.taken.append((command, data))
+        comment = self.comment.encode() + b" " * (len(self.comment) % 2)
         answer = command_set(
             {
                 0x0002: ui(command.sop_class),
@@ -116,6 +148,7 @@ class Sink:
                 0x0120: us(command.message_id),
                 0x0800: us(0x0101),
                 0x0900: us(status),
+                **({0x0902: comment} if comment and status else {}),
                 0x1000: ui(command.sop_instance),
             }
         )
@@ -126,7 +159,7 @@ class Sink:
             PresentationContextAnswer(
                 context.context_id,
                 3 if self.refuses(context.abstract_syntax, context.transfer_syntaxes) else 0,
-                context.transfer_syntaxes[0],
+                self.prefers if self.prefers in context.transfer_syntaxes else context.transfer_syntaxes[0],
             )
             for context in rq.contexts
         )

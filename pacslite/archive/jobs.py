@@ -62,6 +62,8 @@ class Outbox:
         self._scanner = Scanner(reader)
         self._leases = (f"{secrets.token_hex(6)}-{number}" for number in itertools.count())
         self._longest_lease_s = _LEASE_S
+        self.retries = 0
+        """How often jobs have been retried by hand, as of the last :meth:`open_lanes`."""
         self._when_added: Callable[[str], None] | None = None
 
     # --- Owing ---
@@ -90,6 +92,7 @@ class Outbox:
             scan = await self._scanner.scan()
             now = self._clock()
             if not self._is_over(scan, now):
+                self.retries = scan.retries
                 return scan.lanes
             await self._index.run(partial(_tidy, now=now, latest=now + 2 * self._longest_lease_s))
 
@@ -144,6 +147,23 @@ class Outbox:
     async def release_all(self) -> int:
         """Whatever is taken is anybody's again: for the start of the one who works, when there can be no other."""
         return await self._index.run(job_rows.release_all)
+
+    async def give_up(self, lane: Lane, *, before: float, reason: str) -> int:
+        """Give up what has been owed and untouched in ``lane`` since ``before``; how many there were."""
+        count = 0
+        while True:
+            now = self._clock()
+            given_up = await self._index.run(
+                partial(job_rows.give_up, lane=lane, before=before, now=now, reason=reason)
+            )
+            count += given_up
+            if given_up < job_rows.CHUNK:
+                return count
+
+    async def bring_forward(self, *, latest_s: float) -> int:
+        """No job is put off for longer than ``latest_s`` seconds, unless the clock has been put back: have it due."""
+        now = self._clock()
+        return await self._index.run(partial(job_rows.bring_forward, now=now, latest=now + latest_s))
 
     def _is_over(self, scan: Scan, now: float) -> bool:
         """Whether a hold is over, or a lease."""

@@ -36,8 +36,8 @@ from typing import Final, Self
 from pacslite.archive.job import Job, JobKind, Lane, Priority
 from pacslite.archive.jobs import Failure, OpenLane, Outbox, Settled
 from pacslite.errors import AssociationError
-from pacslite.facts import DestinationFailed, DestinationRecovered, Observe, RoundEnded, TaskFailed
-from pacslite.services.back_off import BackOffs, Delays
+from pacslite.facts import DestinationFailed, DestinationRecovered, JobsGivenUp, Observe, RoundEnded, TaskFailed
+from pacslite.services.back_off import BackOffs, Delays, Streak
 from pacslite.services.rounds import Performer, Round
 from pacslite.services.settling import Settling
 
@@ -59,6 +59,8 @@ class OutboxManner:
     retry_most_s: float = 3600.0
     retry_for_s: float = 7 * 86400.0
     """0 is for ever."""
+    longest_s: float = 2 * 86400.0
+    """No job is ever put off for longer, but for its time window: one that is saw a clock that went wrong."""
     lease_s: float = 120.0
     poll_s: float = 1.0
     round_s: float = 10.0
@@ -67,7 +69,8 @@ class OutboxManner:
 class OutboxWorker:
     """Works while its ``async with`` block runs. Kinds without a performer are left waiting.
 
-    ``places`` tells how many associations forwards may have open at once to a destination.
+    ``places`` tells how many associations forwards may have open at once to a destination. ``urgent`` lanes begin even
+    if their destination could not be reached a moment ago: it has found us, and waits.
     """
 
     def __init__(
@@ -78,6 +81,7 @@ class OutboxWorker:
         manner: OutboxManner,
         places: Callable[[str], int],
         observe: Observe,
+        urgent: Callable[[Lane], bool] = lambda lane: False,
         clock: Callable[[], float] = time.time,
         random: Callable[[], float] = random.random,
     ) -> None:
@@ -85,6 +89,7 @@ class OutboxWorker:
         self._performers = performers
         self._manner = manner
         self._places = places
+        self._urgent = urgent
         self._observe = observe
         self._clock = clock
         self._delays = Delays(first_s=manner.retry_first_s, most_s=manner.retry_most_s, random=random)
@@ -93,6 +98,8 @@ class OutboxWorker:
         self._rounds: dict[Lane, tuple[Round, asyncio.Task[None]]] = {}
         self._served: dict[Lane, float] = {}
         self._renewed_at = clock()
+        self._looked_at: float | None = None
+        self._retries: int | None = None
         self._woken = asyncio.Event()
         self._is_stopping = False
         self._tasks: list[asyncio.Task[None]] = []
@@ -151,10 +158,11 @@ class OutboxWorker:
 
     async def _turn(self) -> float:
         """Start what may begin; answers how long nothing more will be to do, as far as can be known."""
-        await self._renew()
+        await self._check_clock()
         lanes = await self._outbox.open_lanes()
         if self._is_stopping:
             return 0.0
+        self._notice_retries()
         now = self._clock()
         next_at = now + self._manner.poll_s
         waiting: dict[str, list[tuple[Priority, float, Lane]]] = defaultdict(list)
@@ -163,7 +171,8 @@ class OutboxWorker:
                 continue
             at, priority = self._ready_at(lane, now), lane.priority(now)
             if lane.lane in self._rounds:
-                self._rounds[lane.lane][0].tell()
+                if priority is not None:
+                    self._rounds[lane.lane][0].tell()
             elif at > now or priority is None:
                 next_at = min(next_at, at)
             elif lane.lane.kind is JobKind.FORWARD:
@@ -177,6 +186,8 @@ class OutboxWorker:
 
     def _ready_at(self, lane: OpenLane, now: float) -> float:
         """When the lane may begin, if its first job is due by then."""
+        if self._urgent(lane.lane):
+            return lane.due_at
         destination = self._back_offs.until(lane.lane.destination, now)
         return max(lane.due_at, destination, self._back_offs.until(lane.lane, now))
 
@@ -277,6 +288,7 @@ class OutboxWorker:
     async def _destination_failed(self, round: Round, reason: str) -> None:
         now, lane = self._clock(), round.lane
         streak = self._back_offs.failed(lane.destination, began_at=round.began_at, now=now)
+        round.tally.failed += len(round.held)
         for job in round.held:
             round.lose(job)
             self._settling.put(self._failure(job, reason, due_at=streak.until))
@@ -290,6 +302,20 @@ class OutboxWorker:
                     reason=reason,
                 )
             )
+        await self._give_up_untouched(lane, streak, reason, now)
+
+    async def _give_up_untouched(self, lane: Lane, streak: Streak, reason: str, now: float) -> None:
+        """Each attempt takes only some of a lane's jobs along. Once it is clear that the destination is not just away
+        for a moment, what else has been owed for too long is given up as well."""
+        retry_for_s = self._manner.retry_for_s
+        if retry_for_s and now - streak.since >= min(retry_for_s, self._manner.retry_most_s):
+            count = await self._outbox.give_up(lane, before=now - retry_for_s, reason=reason)
+            if count:
+                self._observe(
+                    JobsGivenUp(
+                        kind=lane.kind.value, destination=lane.destination, rule=lane.rule, jobs=count, reason=reason
+                    )
+                )
 
     def _settle(self, entry: Settled | Job) -> None:
         self._settling.put(entry)
@@ -308,7 +334,7 @@ class OutboxWorker:
         now = self._clock()
         if due_at is None:
             due_at = now + self._delays.after(job.attempts + 1)
-        since = now if job.failing_since is None else job.failing_since
+        since = now if job.failing_since is None else min(job.failing_since, now)
         if not self._manner.retry_for_s:
             return Failure(job=job, reason=reason, due_at=due_at)
         give_up_at = since + self._manner.retry_for_s
@@ -327,11 +353,23 @@ class OutboxWorker:
             round.tell()
         self._wake()
 
-    async def _renew(self) -> None:
-        """Also when the clock was put forward, before anybody takes our leases for expired ones."""
+    def _notice_retries(self) -> None:
+        """Whoever has jobs retried by hand has repaired something: no destination waits any longer for that."""
+        if self._retries is not None and self._retries != self._outbox.retries:
+            self._back_offs.forget()
+        self._retries = self._outbox.retries
+
+    async def _check_clock(self) -> None:
+        """Renew leases in time, and when the clock was put forward before anybody takes them for expired ones. When it
+        was put back, now or while nobody worked, bring forward what would be due too late."""
         now = self._clock()
-        if self._renewed_at <= now < self._renewed_at + self._manner.lease_s / 3:
-            return
+        if not self._renewed_at <= now < self._renewed_at + self._manner.lease_s / 3:
+            await self._renew(now)
+        if self._looked_at is None or now < self._looked_at:
+            await self._outbox.bring_forward(latest_s=self._manner.longest_s)
+        self._looked_at = now
+
+    async def _renew(self, now: float) -> None:
         jobs = [*self._settling.jobs, *(job for round, _ in self._rounds.values() for job in round.held)]
         lost = await self._outbox.renew(jobs, lease_s=self._manner.lease_s) if jobs else ()
         self._renewed_at = now

@@ -18,7 +18,7 @@ Key = tuple[int, str]
 class Performer(Protocol):
     """Does the jobs of one kind."""
 
-    async def perform(self, round: Round) -> None:
+    async def perform(self, round: Round, /) -> None:
         """Take jobs and settle them until none are left, or the round is over.
 
         :class:`~pacslite.errors.AssociationError` says that the destination could not be reached, or was lost: what was

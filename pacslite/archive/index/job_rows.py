@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from pacslite.archive.index.lane_scan import WAITING, lanes_of
 from pacslite.archive.job import Job, JobKind, JobState, Lane, NewJob, Priority
 from pacslite.archive.time_window import time_window
 
@@ -20,10 +21,8 @@ MOST_ERROR_CHARACTERS: Final = 500
 CHUNK: Final = 500
 """Rows that are changed in one transaction at most, where nobody asked for a number: others write meanwhile."""
 
-_WAITING: Final = "state = 'waiting' AND hold IS NULL"
-"""The condition of an index, word for word."""
 _LANE: Final = "destination = ? AND kind = ? AND rule = ?"
-_COLUMNS: Final = (
+COLUMNS: Final = (
     "jobs.id, destination, kind, jobs.rule, subject, jobs.study_uid, priority, time_window, wants_commitment, state,"
     " created_at, due_at, attempts, last_error, lease, failing_since"
 )
@@ -57,7 +56,7 @@ _LET_GO: Final = "UPDATE jobs SET hold = NULL WHERE id IN (SELECT id FROM jobs W
 _REMOVE_HOLD: Final = "DELETE FROM job_holds WHERE id = ? AND NOT EXISTS (SELECT 1 FROM jobs WHERE hold = job_holds.id)"
 
 _NEXT: Final = f"""
-SELECT {_COLUMNS} FROM jobs WHERE {_WAITING} AND {_LANE} AND priority = ? AND due_at <= ?
+SELECT {COLUMNS} FROM jobs WHERE {WAITING} AND {_LANE} AND priority = ? AND due_at <= ?
 ORDER BY due_at, id LIMIT ?
 """
 _POSTPONE: Final = "UPDATE jobs SET due_at = ? WHERE id = ?"
@@ -76,8 +75,21 @@ _RELEASE_EXPIRED: Final = (
     f"UPDATE jobs SET {_RELEASED} WHERE state = 'running' AND leased_until <= ?",
     f"UPDATE jobs SET {_RELEASED} WHERE state = 'running' AND leased_until > ?",
 )
+_GIVE_UP: Final = f"""
+UPDATE jobs SET state = 'dead', failing_since = coalesce(failing_since, ?), last_error = ?
+WHERE id IN (
+    SELECT id FROM jobs WHERE {WAITING} AND {_LANE} AND priority = ? AND due_at <= ? AND created_at <= ? LIMIT ?
+)
+"""
+_NOT_SO_LATE: Final = f"""
+UPDATE jobs SET due_at = ?1, failing_since = min(failing_since, ?1)
+WHERE {WAITING} AND destination = ?2 AND kind = ?3 AND rule = ?4 AND priority = ?5
+    AND due_at > ?6 AND (time_window = '' OR due_at > ?7)
+"""
+_NOT_HELD_SO_LONG: Final = "UPDATE job_holds SET until = ?1 WHERE until > ?2"
+_A_DAY_S: Final = 25 * 3600.0  # the longest one of a year
 
-_OF_SUBJECT: Final = f"SELECT {_COLUMNS} FROM jobs WHERE subject = ?"
+_OF_SUBJECT: Final = f"SELECT {COLUMNS} FROM jobs WHERE subject = ?"
 _CANCEL: Final = f"DELETE FROM jobs WHERE subject = ? AND kind = '{JobKind.FORWARD}'"
 
 
@@ -227,6 +239,30 @@ def release_expired(writer: IndexWriter, *, now: float, latest: float) -> int:
         writer.connection.execute(statement, (when,)).rowcount
         for statement, when in zip(_RELEASE_EXPIRED, (now, latest), strict=True)
     )
+
+
+def give_up(writer: IndexWriter, lane: Lane, *, before: float, now: float, reason: str) -> int:
+    """Give up jobs of a lane that have been owed, and have lain untouched, since ``before``; so many, and no more than
+    a chunk of them."""
+    count = 0
+    for priority in Priority:
+        values = (lane.destination, lane.kind.value, lane.rule, priority.value, before, before, CHUNK - count)
+        reason = reason[:MOST_ERROR_CHARACTERS]
+        count += writer.connection.execute(_GIVE_UP, (now, reason, *values)).rowcount
+    return count
+
+
+def bring_forward(writer: IndexWriter, *, now: float, latest: float) -> int:
+    """Have due now what is due, or held, until after ``latest``: the clock has been put back since. What has a time
+    window may be put off for a day."""
+    execute = writer.connection.execute
+    day = max(latest, now + _A_DAY_S)
+    count = execute(_NOT_HELD_SO_LONG, (now, latest)).rowcount
+    for lane in list(lanes_of(writer.connection)):
+        for priority in Priority:
+            values = (now, lane.destination, lane.kind.value, lane.rule, priority.value, latest, day)
+            count += execute(_NOT_SO_LATE, values).rowcount
+    return count
 
 
 # --- Objects ---------------------------------------------------------------------------------------------------------

@@ -1,10 +1,14 @@
-"""Which lanes of the outbox have waiting jobs: read in as many steps as there are lanes, not jobs."""
+"""Which lanes of the outbox have waiting jobs: read in as many steps as there are lanes, not jobs.
+
+Somebody who has a job retried is told to the one who works by ``PRAGMA user_version``: it counts how often that was
+done, is committed together with the jobs, and costs nobody a table.
+"""
 
 from __future__ import annotations
 
 import math
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 from weakref import WeakKeyDictionary
@@ -12,15 +16,15 @@ from weakref import WeakKeyDictionary
 from pacslite.archive.index.reader import IndexReader, ReaderConnection
 from pacslite.archive.job import JobKind, Lane, Priority
 
-_WAITING: Final = "state = 'waiting' AND hold IS NULL"
+WAITING: Final = "state = 'waiting' AND hold IS NULL"
 """The condition of an index, word for word."""
 
 NEXT_LANE: Final = f"""
-SELECT destination, kind, rule FROM jobs WHERE {_WAITING} AND (destination, kind, rule) > (?, ?, ?)
+SELECT destination, kind, rule FROM jobs WHERE {WAITING} AND (destination, kind, rule) > (?, ?, ?)
 ORDER BY destination, kind, rule LIMIT 1
 """
 FIRST_DUE: Final = "SELECT " + ", ".join(
-    f"(SELECT min(due_at) FROM jobs WHERE {_WAITING} AND destination = ?1 AND kind = ?2 AND rule = ?3"
+    f"(SELECT min(due_at) FROM jobs WHERE {WAITING} AND destination = ?1 AND kind = ?2 AND rule = ?3"
     f" AND priority = {priority.value})"
     for priority in Priority
 )
@@ -56,6 +60,8 @@ class Scan:
     first_hold: float
     first_lease: float
     last_lease: float
+    retries: int
+    """How often somebody has had jobs retried."""
 
 
 class Scanner:
@@ -84,11 +90,9 @@ def _look(connection: sqlite3.Connection, seen: tuple[int, Scan] | None) -> tupl
     if seen is not None and seen[0] == version:
         return seen
     lanes = []
-    at: Sequence[str] = ("", "", "")
-    while at := connection.execute(NEXT_LANE, at).fetchone() or ():
-        dues = connection.execute(FIRST_DUE, at).fetchone()
+    for lane in lanes_of(connection):
+        dues = connection.execute(FIRST_DUE, (lane.destination, lane.kind.value, lane.rule)).fetchone()
         if any(due is not None for due in dues):  # else somebody has just taken the last one
-            lane = Lane(at[0], JobKind(at[1]), at[2])
             lanes.append(OpenLane(lane, tuple(math.inf if due is None else due for due in dues)))
     first_hold, first_lease, last_lease = connection.execute(LIMITS).fetchone()
     return version, Scan(
@@ -96,4 +100,12 @@ def _look(connection: sqlite3.Connection, seen: tuple[int, Scan] | None) -> tupl
         first_hold=math.inf if first_hold is None else first_hold,
         first_lease=math.inf if first_lease is None else first_lease,
         last_lease=math.inf if last_lease is None else last_lease,
+        retries=connection.execute("PRAGMA user_version").fetchone()[0],
     )
+
+
+def lanes_of(connection: sqlite3.Connection) -> Iterator[Lane]:
+    """In the order of an index: those with waiting jobs that are not held."""
+    at: Sequence[str] = ("", "", "")
+    while at := connection.execute(NEXT_LANE, at).fetchone() or ():
+        yield Lane(at[0], JobKind(at[1]), at[2])

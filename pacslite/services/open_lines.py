@@ -23,6 +23,7 @@ MOST_LINES: Final = 1000
 class Line:
     """The way back to a requester."""
 
+    calling_ae: str
     invoker: Invoker
     context: Context
     _usable: asyncio.Future[bool] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
@@ -56,6 +57,10 @@ class OpenLines:
         """Whether there is one, or may be, for the request with this number."""
         return request_id in self._lines
 
+    def any_to(self, calling_ae: str) -> bool:
+        """Whether there is one to this peer."""
+        return any(line.calling_ae == calling_ae for line, _ in self._lines.values())
+
     def open(self, request_id: int, request: Request) -> Line | None:
         """The line for the request with this number, in place of one that it had; None if there is to be none."""
         self._drop(request_id)
@@ -64,7 +69,7 @@ class OpenLines:
             return None
         if len(self._lines) >= MOST_LINES:
             self._drop(next(iter(self._lines)))
-        line = Line(request.invoker, request.context)
+        line = Line(request.peer.calling_ae, request.invoker, request.context)
         request.cancellation.when_requested(line.end)
         timer = asyncio.get_running_loop().call_later(wait_s, self._drop, request_id)
         self._lines[request_id] = line, timer

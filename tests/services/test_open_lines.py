@@ -54,6 +54,18 @@ async def test_a_line_is_taken_once() -> None:
     assert await open_lines.take(7) is None
 
 
+async def test_whether_there_is_a_line_to_a_peer() -> None:
+    open_lines = lines()
+    opened = open_lines.open(7, request("CT1"))
+    assert opened is not None
+    opened.answered()
+    assert (7 in open_lines, 8 in open_lines) == (True, False)
+    assert (open_lines.any_to("CT1"), open_lines.any_to("CT2")) == (True, False)
+    await open_lines.take(7)
+    assert 7 not in open_lines
+    assert not open_lines.any_to("CT1")
+
+
 async def test_a_request_that_came_on_no_association_of_this_process_has_no_line() -> None:
     assert await lines().take(7) is None
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import uvloop
 
 from pacslite.archive.archive import Archive
+from pacslite.archive.job import JobKind
 from pacslite.errors import ConfigurationError
 from pacslite.facts import CertificatesReloaded, Observe, TaskFailed
 from pacslite.net.acceptor import Acceptor, AcceptorLimits
@@ -24,8 +25,10 @@ from pacslite.server.config import Config
 from pacslite.server.parts import (
     access_policy,
     archive_settings,
+    asking_of,
     callees,
     connection_limits,
+    open_lines,
     outbox_manner,
     performers,
     server_certificate,
@@ -136,10 +139,14 @@ async def start(config: Config, *, observe: Observe) -> AsyncIterator[Server]:
         converter = transcoder(config)
         if converter is not None:
             await stack.enter_async_context(converter)
-        registry = service_registry(config, archive, callees=called, converter=converter, observe=observe)
+        asking, lines = asking_of(config, archive), open_lines(config)
+        registry = service_registry(
+            config, archive, callees=called, converter=converter, lines=lines, asking=asking, observe=observe
+        )
+        perform = Dispatcher(registry, observe).perform
         acceptor = Acceptor(
             registry=registry,
-            perform=Dispatcher(registry, observe).perform,
+            perform=perform,
             access=access,
             limits=AcceptorLimits(
                 max_associations=config.limits.max_associations,
@@ -159,9 +166,19 @@ async def start(config: Config, *, observe: Observe) -> AsyncIterator[Server]:
         await archive.outbox.release_all()  # of a server that was killed: there is no other one, the folder is locked
         worker = OutboxWorker(
             archive.outbox,
-            performers(config, archive, observe=observe),
+            performers(
+                config,
+                archive,
+                callees=called,
+                converter=converter,
+                lines=lines,
+                asking=asking,
+                perform=perform,
+                observe=observe,
+            ),
             manner=outbox_manner(config),
             places=lambda ae_title: called[ae_title].associations if ae_title in called else 0,
+            urgent=lambda lane: lane.kind is JobKind.REPORT and lines.any_to(lane.destination),
             observe=observe,
         )
         await stack.enter_async_context(worker)

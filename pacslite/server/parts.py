@@ -7,8 +7,10 @@ import ipaddress
 import socket
 import ssl
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from pacslite.archive.archive import Archive
+from pacslite.archive.deliveries import AskManner, Deliveries
 from pacslite.archive.job import JobKind, Priority
 from pacslite.archive.rules import ForwardRule
 from pacslite.archive.settings import ArchiveSettings
@@ -29,20 +31,26 @@ from pacslite.dimse.service import Service
 from pacslite.errors import ConfigurationError
 from pacslite.facts import Observe, ignore
 from pacslite.net.access import AccessPolicy, KnownPeer, Network
+from pacslite.net.association import Perform
 from pacslite.net.limits import ConnectionLimits
 from pacslite.net.requestor import Remote
 from pacslite.net.tls import ServerCertificate, client_context
 from pacslite.server.config import Config
 from pacslite.server.outbox_settings import ForwardOn, ForwardPriority, ForwardSettings, Verification
 from pacslite.server.settings import ListenerSettings, PeerSettings
+from pacslite.services.asking import AskPerformer
 from pacslite.services.commitment import CommitmentLimits, CommitmentService
+from pacslite.services.conversations import Conversations
 from pacslite.services.conveyor import Manner
 from pacslite.services.destinations import Call, Callee
+from pacslite.services.events import EventService
+from pacslite.services.forwarding import ForwardManner, ForwardPerformer
 from pacslite.services.negotiated import find_negotiation
 from pacslite.services.open_lines import OpenLines
 from pacslite.services.outbox import OutboxManner, Performer
 from pacslite.services.query import QueryService
 from pacslite.services.read_ahead import Converter
+from pacslite.services.reporting import ReportPerformer
 from pacslite.services.retrieve import GetService, MoveService, Retrieval, RetrieveLimits, retrieve_negotiation
 from pacslite.services.storage import StorableClasses, StorageService
 from pacslite.services.verification import VerificationService
@@ -69,10 +77,11 @@ def service_registry(
     callees: Mapping[str, Callee] | None = None,
     converter: Converter | None = None,
     lines: OpenLines | None = None,
+    asking: Asking | None = None,
     observe: Observe = ignore,
 ) -> ServiceRegistry:
     """Everything this server serves. ``callees`` are looked at anew for each C-MOVE; ``lines`` are those over which
-    results of storage commitment may go."""
+    results of storage commitment may go, ``asking`` has what we asked of others."""
     retrieval = _retrieval(config, archive, converter, observe)
     settings = config.negotiation
     storable = storable_classes(config)
@@ -108,22 +117,65 @@ def service_registry(
                 tuple(model.get for model in MODELS),
                 {CommandField.C_GET_RQ: GetService(retrieval)},
             ),
-            _committing(config, archive, lines or open_lines(config), observe),
+            _committing(
+                CommitmentService(
+                    archive, lines or open_lines(config), limits=_commitment_limits(config), observe=observe
+                ),
+                _events(config, asking or asking_of(config, archive), callees or {}, observe),
+            ),
         ]
     )
 
 
-def _committing(config: Config, archive: Archive, lines: OpenLines, observe: Observe) -> Registration:
-    settings = config.commitment
-    limits = CommitmentLimits(max_request_bytes=settings.max_request_bytes, max_instances=settings.max_instances)
+def _committing(requests: CommitmentService, results: EventService) -> Registration:
     return Registration(
         name="Storage Commitment",
         abstract_syntaxes=(STORAGE_COMMITMENT_PUSH_MODEL,),
         serves=lambda abstract_syntax, _: abstract_syntax == STORAGE_COMMITMENT_PUSH_MODEL,
         transfer_syntaxes=_FOR_IDENTIFIERS,
         permission=Permission.COMMIT,
-        operations={CommandField.N_ACTION_RQ: CommitmentService(archive, lines, limits=limits, observe=observe)},
+        operations={CommandField.N_ACTION_RQ: requests, CommandField.N_EVENT_REPORT_RQ: results},
         sends_to=Permission.COMMIT,
+    )
+
+
+def _commitment_limits(config: Config) -> CommitmentLimits:
+    settings = config.commitment
+    return CommitmentLimits(max_request_bytes=settings.max_request_bytes, max_instances=settings.max_instances)
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """Storage commitment that we ask of others: what whoever asks and whoever takes results have in common."""
+
+    deliveries: Deliveries
+    conversations: Conversations
+
+
+def asking_of(config: Config, archive: Archive) -> Asking:
+    """[commitment] and [outbox] retry_for_s, as those take them."""
+    settings = config.commitment
+    deliveries = Deliveries(
+        archive.workshop.index,
+        heard=archive.outbox.added,
+        rules={rule.name: rule for rule in archive.settings.rules},
+        manner=AskManner(
+            ask_after_s=settings.ask_after_s,
+            ask_again_s=settings.ask_again_s,
+            give_up_s=config.outbox.retry_for_s,
+            max_resends=settings.max_resends,
+        ),
+    )
+    return Asking(deliveries, Conversations())
+
+
+def _events(config: Config, asking: Asking, callees: Mapping[str, Callee], observe: Observe) -> EventService:
+    return EventService(
+        asking.deliveries,
+        asking.conversations,
+        callees=callees,
+        max_bytes=config.commitment.max_request_bytes,
+        observe=observe,
     )
 
 
@@ -168,14 +220,42 @@ def _retrieving(
     )
 
 
-def performers(config: Config, archive: Archive, *, observe: Observe) -> dict[JobKind, Performer]:
-    """Who does what is owed to others, by kind."""
+def performers(
+    config: Config,
+    archive: Archive,
+    *,
+    callees: Mapping[str, Callee],
+    converter: Converter | None,
+    asking: Asking,
+    perform: Perform,
+    lines: OpenLines,
+    observe: Observe,
+) -> dict[JobKind, Performer]:
+    """Who does what is owed to others, by kind. ``perform`` is for what they invoke on associations of ours."""
     storable = storable_classes(config)
     return {
         JobKind.VERIFY: VerifyPerformer(
             archive,
             digest=config.commitment.verify is Verification.DIGEST,
             stores=lambda sop_class: storable.serves(sop_class, ()),
+            observe=observe,
+        ),
+        JobKind.FORWARD: ForwardPerformer(
+            archive,
+            callees=callees,
+            call=_call(config),
+            rules={rule.name: rule for rule in archive.settings.rules},
+            manner=ForwardManner(sending=_sending(config, converter), ask_after_s=config.commitment.ask_after_s),
+            observe=observe,
+        ),
+        JobKind.REPORT: ReportPerformer(archive, lines, callees=callees, call=_call(config), observe=observe),
+        JobKind.ASK: AskPerformer(
+            asking.deliveries,
+            asking.conversations,
+            callees=callees,
+            call=_call(config),
+            perform=perform,
+            answer_wait_s=config.commitment.answer_wait_s,
             observe=observe,
         ),
     }
@@ -216,10 +296,15 @@ def _retrieval(config: Config, archive: Archive, converter: Converter | None, ob
     settings = config.retrieve
     return Retrieval(
         archive,
-        manner=Manner(converter=converter, answer_s=settings.answer_s, read_ahead_bytes=settings.read_ahead_bytes),
+        manner=_sending(config, converter),
         limits=RetrieveLimits(max_identifier_bytes=config.query.max_identifier_bytes, pending_s=settings.pending_s),
         observe=observe,
     )
+
+
+def _sending(config: Config, converter: Converter | None) -> Manner:
+    settings = config.retrieve
+    return Manner(converter=converter, answer_s=settings.answer_s, read_ahead_bytes=settings.read_ahead_bytes)
 
 
 def _call(config: Config) -> Call:

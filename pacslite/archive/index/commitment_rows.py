@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -148,20 +148,3 @@ def decide(writer: IndexWriter, request: int, first: int, decisions: Sequence[De
         raise Overtaken
     rows = [(request, number, *reference, int(reason)) for number, (reference, reason) in enumerate(decisions, first)]
     writer.connection.executemany(_DECIDE, rows)
-
-
-_IS_COMMITTED = "SELECT 1 FROM commitment_items WHERE sop_instance_uid = ? AND failure_reason = 0"
-_COMMITTED = """
-SELECT DISTINCT sop_instance_uid FROM commitment_items
-WHERE sop_instance_uid IN (SELECT value FROM json_each(?)) AND failure_reason = 0
-"""
-
-
-def is_committed(writer: IndexWriter, sop_instance_uid: str) -> bool:
-    """Whether we are committed to the object, to anybody."""
-    return writer.connection.execute(_IS_COMMITTED, (sop_instance_uid,)).fetchone() is not None
-
-
-def committed_among(writer: IndexWriter, sop_instance_uids: Collection[str]) -> set[str]:
-    """Those of the objects to which we are committed."""
-    return {uid for (uid,) in writer.connection.execute(_COMMITTED, (json.dumps(list(sop_instance_uids)),))}

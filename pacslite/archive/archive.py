@@ -76,6 +76,10 @@ class Archive:
             stack.push_async_callback(asyncio.to_thread, threads.close)
             blobs = FilesystemBlobs(layout, disk or Disk(), direct_bytes=settings.direct_bytes)
             sweeper = _Sweeper(blobs, threads)
+            space = Space(
+                settings, stored_bytes=stored_bytes, clock=time.monotonic, count=_Counting(index, reader).stored_bytes
+            )
+            stack.push_async_callback(space.close)
             unfinished = _Unfinished()
             stack.push_async_callback(unfinished.wait)
             outbox = Outbox(index, reader)
@@ -84,7 +88,7 @@ class Archive:
                 blobs=blobs,
                 index=index,
                 threads=threads,
-                space=Space(settings, stored_bytes=stored_bytes, clock=time.monotonic),
+                space=space,
                 observe=observe,
                 rules=Rules(settings.rules),
                 jobs_added=outbox.added,
@@ -166,6 +170,23 @@ class _Sweeper:
         with contextlib.suppress(IndexError):  # two threads may be at it
             while self._names:
                 self._blobs.sweep((self._names.popleft(),))
+
+
+class _Counting:
+    """Counts what is stored, when another process has written: what this one stores and deletes is known anyway."""
+
+    def __init__(self, index: GroupCommit, reader: IndexReader) -> None:
+        self._index = index
+        self._reader = reader
+        self._others_wrote = 0
+
+    async def stored_bytes(self) -> int | None:
+        others_wrote = await self._index.run(lambda writer: writer.others_wrote)
+        if others_wrote == self._others_wrote:
+            return None
+        stored = await self._reader.run(lambda connection: IndexWriter(connection).total_bytes())
+        self._others_wrote = others_wrote
+        return stored
 
 
 class _Unfinished:

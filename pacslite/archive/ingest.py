@@ -94,7 +94,7 @@ class Ingest:
 
     async def __aenter__(self) -> Self:
         self._started = time.perf_counter()
-        self._workshop.space.take(0)
+        await self._workshop.space.take(0)
         return self
 
     async def write(self, data: bytes | memoryview) -> None:
@@ -103,7 +103,7 @@ class Ingest:
         largest = self._workshop.settings.max_object_bytes
         if largest is not None and self._size + size > largest:
             raise OutOfResources(f"Object is larger than the limit of {largest} bytes")
-        self._workshop.space.take(size)
+        await self._workshop.space.take(size)
         self._size += size
         self._spool.append(data)
         if self._spool.size > self._limit:

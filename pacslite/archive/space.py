@@ -2,44 +2,64 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
-from collections.abc import Callable
+import sqlite3
+from collections.abc import Awaitable, Callable
 
 from pacslite.archive.settings import MIB, ArchiveSettings
 from pacslite.errors import OutOfResources
 
 _VALID_S = 1.0
 
+Count = Callable[[], Awaitable[int | None]]
+
+
+async def _nobody_else() -> None:
+    """The count of an archive that no other process writes to."""
+
 
 class Space:
     """Accounts for bytes taken but not yet on the disk, so that many objects at once do not all see the same room.
 
     Used from the event loop only. The volume is asked at most once a second; ``clock`` is monotonic seconds.
+
+    Other processes store and delete as well. ``count`` answers how many bytes are stored if one of them has written
+    since it was last called, else None: it is called when a second has passed, and before the quota refuses anything.
     """
 
-    def __init__(self, settings: ArchiveSettings, *, stored_bytes: int, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, settings: ArchiveSettings, *, stored_bytes: int, clock: Callable[[], float], count: Count = _nobody_else
+    ) -> None:
         self._settings = settings
         self._clock = clock
+        self._count = count
+        self._counting: asyncio.Task[None] | None = None
         self._stored = stored_bytes
+        self._settled = 0  # of it, since this was made
         self._pending = 0  # taken, still in memory
         self._taken = 0  # since the volume was asked, or pending then
         self._free = 0
         self._reserve = 0
         self._asked_at = float("-inf")
 
-    def take(self, size: int) -> None:
+    async def take(self, size: int) -> None:
         """Count ``size`` bytes in, or refuse them: :class:`OutOfResources` in words, and nothing is counted."""
         now = self._clock()
         if now - self._asked_at > _VALID_S:
             self._ask(now)
+            if self._settings.quota_bytes is not None:
+                self._count_again()
         room = self._free - self._reserve - self._taken
         if size > room or room <= 0:
             raise OutOfResources(
                 f"No space: {max(0, self._free - self._taken) // MIB} MiB free, {self._reserve // MIB} MiB reserved"
             )
-        quota = self._settings.quota_bytes
-        if quota is not None and (self._stored + self._pending + size > quota or self._stored + self._pending >= quota):
-            raise OutOfResources(f"Quota of {quota // MIB} MiB is used up")
+        if self._is_beyond_quota(size):
+            await asyncio.shield(self._count_again())
+            if self._is_beyond_quota(size):
+                raise OutOfResources(f"Quota of {(self._settings.quota_bytes or 0) // MIB} MiB is used up")
         self._taken += size
         self._pending += size
 
@@ -48,10 +68,17 @@ class Space:
         self._pending -= size
         if stored:
             self._stored += size
+            self._settled += size
 
     def free(self, size: int) -> None:
         """A stored object of ``size`` bytes is gone."""
         self._stored -= size
+        self._settled -= size
+
+    async def close(self) -> None:
+        """Waits for what was begun."""
+        if self._counting is not None:
+            await asyncio.wait((self._counting,))
 
     def full(self) -> None:
         """A write failed for want of room: believe that, and ask again at once."""
@@ -61,6 +88,24 @@ class Space:
     def free_bytes(self) -> int:
         self._ask(self._clock())
         return self._free
+
+    def _is_beyond_quota(self, size: int) -> bool:
+        quota = self._settings.quota_bytes
+        used = self._stored + self._pending
+        return quota is not None and (used + size > quota or used >= quota)
+
+    def _count_again(self) -> asyncio.Task[None]:
+        """One count at a time; whoever comes meanwhile waits for the same."""
+        if self._counting is None or self._counting.done():
+            self._counting = asyncio.create_task(self._counted())
+        return self._counting
+
+    async def _counted(self) -> None:
+        before = self._settled
+        with contextlib.suppress(sqlite3.Error):  # the index is busy, or cannot be read: what is known stays
+            stored = await self._count()
+            if stored is not None:  # but for what was just under way, which may be in it or not
+                self._stored = stored + max(0, self._settled - before)
 
     def _ask(self, now: float) -> None:
         volume = os.statvfs(self._settings.folder)

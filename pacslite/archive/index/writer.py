@@ -78,6 +78,8 @@ class IndexWriter:
         self._known: OrderedDict[tuple[str, str], _Known] = OrderedDict()
         self._counted: list[_Known] = []
         self._version = -1
+        self.others_wrote = 0
+        """How often it was noticed that somebody else had written."""
 
     # --- Transactions ---
 
@@ -86,6 +88,7 @@ class IndexWriter:
         version: int = self._execute("PRAGMA data_version").fetchone()[0]
         if version != self._version:  # somebody else has written: rows may be gone, or have other keys
             self._version = version
+            self.others_wrote += 1
             self._known.clear()
 
     def commit(self) -> None:

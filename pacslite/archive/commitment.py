@@ -94,3 +94,17 @@ class DeliverySummary:
     failure_reason: int | None
     """Of the last refusal."""
     resent: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskedSummary:
+    """A transaction in which we asked a destination to commit to what it has taken."""
+
+    transaction_uid: str
+    destination: str
+    asked_at: float
+    accepted_at: float | None
+    """When it said that it has the question."""
+    answered_at: float | None
+    committed: int
+    failed: int

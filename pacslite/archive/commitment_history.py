@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from pacslite.archive.commitment import (
+    AskedSummary,
     DeliverySummary,
     Promise,
     Reference,
@@ -164,6 +165,28 @@ def deliveries(connection: sqlite3.Connection, sop_instance_uid: str) -> Sequenc
             resent,
         ) in connection.execute(_DELIVERIES, (sop_instance_uid,))
     ]
+
+
+_ASKED: Final = """
+SELECT transaction_uid, destination, asked_at, accepted_at, answered_at, committed, failed
+FROM commitments_asked WHERE transaction_uid = ?
+"""
+
+
+def asked(connection: sqlite3.Connection, transaction_uid: str) -> AskedSummary | None:
+    row = connection.execute(_ASKED, (transaction_uid,)).fetchone()
+    if row is None:
+        return None
+    transaction, destination, asked_at, accepted_at, answered_at, committed, failed = row
+    return AskedSummary(
+        transaction_uid=transaction,
+        destination=destination,
+        asked_at=asked_at,
+        accepted_at=accepted_at,
+        answered_at=answered_at,
+        committed=committed,
+        failed=failed,
+    )
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from blake3 import blake3
 
 from pacslite.archive import commitment_history as history
 from pacslite.archive.commitment import (
+    AskedSummary,
     DeliverySummary,
     FailureReason,
     Promise,
@@ -158,6 +159,10 @@ class Commitments:
     async def deliveries(self, sop_instance_uid: str) -> Sequence[DeliverySummary]:
         """Who has taken the object from us, and is committed to it."""
         return await self._reader.run(partial(history.deliveries, sop_instance_uid=sop_instance_uid))
+
+    async def asked(self, transaction_uid: str) -> AskedSummary | None:
+        """A transaction of ours: what we asked a destination to commit to."""
+        return await self._reader.run(partial(history.asked, transaction_uid=transaction_uid))
 
     async def items(self, request_id: int, *, failed_only: bool = False) -> AsyncGenerator[Promise, None]:
         """What became of each instance of a request so far."""

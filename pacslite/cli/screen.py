@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from types import TracebackType
 from typing import Final, Self
 
@@ -30,6 +31,11 @@ def size_words(size: float) -> str:
         size /= 1000
         unit += 1
     return f"{size:.0f} {_UNITS[unit]}" if unit == 0 else f"{size:.1f} {_UNITS[unit]}"
+
+
+def time_words(at: float) -> str:
+    """Seconds since 1970-01-01 UTC as a clock on this machine shows them."""
+    return datetime.fromtimestamp(at).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def plural(number: int, what: str) -> str:

@@ -45,6 +45,9 @@ _GENERAL: Final = {
 }
 
 
+_DUPLICATE_TRANSACTION_UID: Final = 0x0131
+
+
 def refusal_words(key: ContextKey, result: int) -> str:
     """Why no file of this kind can be sent to the peer; ``result`` as in PS3.8 Table 9-18."""
     kind = f"{name_of(key.sop_class_uid)} in {name_of(key.transfer_syntax_uid)}"
@@ -60,6 +63,12 @@ def status_words(response: CommandSet, meanings: Mapping[int, str] = MappingProx
     comment = response.text(Tag.ERROR_COMMENT)
     meaning = meanings.get(status) or status_meaning(status)
     return f"status {status:04X}H, {meaning}" + (f": {comment}" if comment else "")
+
+
+def failure_words(reason: int) -> str:
+    """A Failure Reason (0008,1197) of storage commitment (PS3.3 C.14.1.1)."""
+    meaning = "duplicate Transaction UID" if reason == _DUPLICATE_TRANSACTION_UID else status_meaning(reason)
+    return f"{meaning} ({reason:04X}H)"
 
 
 def status_meaning(status: int) -> str:

@@ -16,19 +16,20 @@ import itertools
 import math
 import secrets
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from pacslite.archive.index import job_rows
+from pacslite.archive.index import job_lists, job_rows
 from pacslite.archive.index.commit import GroupCommit
+from pacslite.archive.index.job_lists import Choice, LaneSummary, find_jobs, list_jobs, summarise_lanes
 from pacslite.archive.index.job_rows import Failure
 from pacslite.archive.index.lane_scan import OpenLane, Scan, Scanner
 from pacslite.archive.index.reader import IndexReader
 from pacslite.archive.index.writer import IndexWriter
 from pacslite.archive.job import Job, Lane, NewJob
 
-__all__ = ["Change", "ChangesFailed", "Failure", "OpenLane", "Outbox", "Settled"]
+__all__ = ["Change", "ChangesFailed", "Choice", "Failure", "LaneSummary", "OpenLane", "Outbox", "Settled"]
 
 Change = Callable[[IndexWriter], None]
 """What else happens in the transaction that settles a job."""
@@ -58,6 +59,7 @@ class Outbox:
 
     def __init__(self, index: GroupCommit, reader: IndexReader, *, clock: Callable[[], float] = time.time) -> None:
         self._index = index
+        self._reader = reader
         self._clock = clock
         self._scanner = Scanner(reader)
         self._leases = (f"{secrets.token_hex(6)}-{number}" for number in itertools.count())
@@ -164,6 +166,37 @@ class Outbox:
         """No job is put off for longer than ``latest_s`` seconds, unless the clock has been put back: have it due."""
         now = self._clock()
         return await self._index.run(partial(job_rows.bring_forward, now=now, latest=now + latest_s))
+
+    # --- By hand ---
+
+    def list(self, choice: Choice) -> AsyncGenerator[Job, None]:
+        """In the order in which they were first owed."""
+        return list_jobs(self._reader, choice)
+
+    async def get(self, ids: Sequence[int]) -> dict[int, Job]:
+        """Those of them that there are, by number."""
+        return await find_jobs(self._reader, ids)
+
+    async def lanes(self, choice: Choice) -> Sequence[LaneSummary]:
+        """All that have jobs, whatever their state, in numbers."""
+        return await summarise_lanes(self._reader, choice)
+
+    async def retry(self, ids: Sequence[int]) -> Sequence[int]:
+        """Have jobs due now, given up ones too, as if they had never been tried. Answers those that are not running."""
+        now = self._clock()
+        return await self._in_chunks(ids, partial(job_lists.retry, now=now))
+
+    async def cancel(self, ids: Sequence[int]) -> Sequence[int]:
+        """Have jobs forgotten; what is under way for one that is running may still arrive. Answers those there were."""
+        return await self._in_chunks(ids, job_lists.cancel)
+
+    async def _in_chunks(self, ids: Sequence[int], change: Callable[..., Sequence[int]]) -> Sequence[int]:
+        """Others write in between."""
+        changed: list[int] = []
+        for at in range(0, len(ids), job_rows.CHUNK):
+            some = ids[at : at + job_rows.CHUNK]
+            changed += await self._index.run(partial(change, ids=some))
+        return changed
 
     def _is_over(self, scan: Scan, now: float) -> bool:
         """Whether a hold is over, or a lease."""

@@ -11,12 +11,14 @@ from typing import Annotated, Final
 import typer
 
 from pacslite.cli import (
+    commitment,
     configuration,
     echo,
     find,
     fsck,
     get,
     importing,
+    jobs,
     listing,
     move,
     peers,
@@ -40,6 +42,8 @@ VERBS = (
     importing.register,
     listing.register,
     stats.register,
+    jobs.register,
+    commitment.register,
     fsck.register,
 )
 """Each verb's module adds itself to the program; the order is that of the help."""

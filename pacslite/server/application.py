@@ -35,6 +35,7 @@ from pacslite.server.parts import (
     service_registry,
     transcoder,
 )
+from pacslite.server.retaining import retaining
 from pacslite.server.settings import ListenerSettings
 from pacslite.services.destinations import Callee
 from pacslite.services.outbox import OutboxWorker
@@ -182,6 +183,7 @@ async def start(config: Config, *, observe: Observe) -> AsyncIterator[Server]:
             observe=observe,
         )
         await stack.enter_async_context(worker)
+        await stack.enter_async_context(retaining(config.retention, archive, observe=observe))
         yield Server(config, acceptor, tuple(listening), called, worker, observe)
 
 

@@ -10,7 +10,7 @@ TEST_PROCESSES ?= auto
 AT_ONCE := --numprocesses=$(TEST_PROCESSES) --maxprocesses=8 --dist=worksteal
 
 # The only list of what Debian has to provide. Runtime needs nothing of it.
-TEST_PACKAGES := dcmtk e2fsprogs gcc libc6-dev libgdcm-tools openssl
+TEST_PACKAGES := dcmtk e2fsprogs gcc libc6-dev libgdcm-tools openssl orthanc
 BENCH_PACKAGES := dcmtk gcc libc6-dev orthanc strace
 
 RUNTIME := requirements/build.txt requirements/runtime.txt

@@ -94,15 +94,15 @@ class ReceivingPeer:
 
 @contextmanager
 def storescp(
-    folder: Path, *options: str | Path, answers: Callable[[int], bool] = is_answering
+    folder: Path, *options: str | Path, answers: Callable[[int], bool] = is_answering, port: int = 0
 ) -> Iterator[ReceivingPeer]:
-    """DCMTK's storescp, all transfer syntaxes accepted and the bytes written as they come.
+    """DCMTK's storescp, all transfer syntaxes accepted and the bytes written as they come; on ``port``, or a free one.
 
     ``answers`` is given its port and tells whether it is up.
     """
     folder.mkdir(parents=True, exist_ok=True)
     log_file = folder.with_name(f"{folder.name}.log")
-    port = free_port()
+    port = port or free_port()
     command = [program("storescp", DCMTK), "-v", "+xa", "+B", "-od", str(folder), *map(str, options), str(port)]
     with log_file.open("wb") as log:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)

@@ -417,7 +417,7 @@ class InstanceStored(Fact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectsDeleted(Fact):
-    """A deletion ended; it was broken off, or refused half-way, if less has gone than was ``wanted``.
+    """A deletion ended: ``completed``, or broken off, or refused half-way.
 
     ``level`` is study, series or instance, and that UID is given; ``deleted_by`` a user of this machine, or retention;
     ``forced`` that protected objects were among them; ``forwards`` how many forwards were given up with them.
@@ -429,7 +429,7 @@ class ObjectsDeleted(Fact):
     sop_instance: str
     deleted_by: str
     forced: bool
-    wanted: int
+    completed: bool
     instances: int
     conflicts: int
     bytes: int

@@ -77,7 +77,7 @@ class Archive:
             blobs = FilesystemBlobs(layout, disk or Disk(), direct_bytes=settings.direct_bytes)
             sweeper = _Sweeper(blobs, threads)
             space = Space(
-                settings, stored_bytes=stored_bytes, clock=time.monotonic, count=_Counting(index, reader).stored_bytes
+                settings, stored_bytes=stored_bytes, clock=time.monotonic, count=_Counting(index).stored_bytes
             )
             stack.push_async_callback(space.close)
             unfinished = _Unfinished()
@@ -173,20 +173,26 @@ class _Sweeper:
 
 
 class _Counting:
-    """Counts what is stored, when another process has written: what this one stores and deletes is known anyway."""
+    """Counts what is stored, when another process has written: what this one stores and deletes is known anyway.
 
-    def __init__(self, index: GroupCommit, reader: IndexReader) -> None:
+    In the writer, though it then waits for as long as it takes to read a row for each patient: so everybody whose
+    commit is in it hears of that before, and everybody else afterwards.
+    """
+
+    def __init__(self, index: GroupCommit) -> None:
         self._index = index
-        self._reader = reader
         self._others_wrote = 0
 
     async def stored_bytes(self) -> int | None:
-        others_wrote = await self._index.run(lambda writer: writer.others_wrote)
-        if others_wrote == self._others_wrote:
-            return None
-        stored = await self._reader.run(lambda connection: IndexWriter(connection).total_bytes())
+        others_wrote, stored = await self._index.run(self._count)
         self._others_wrote = others_wrote
         return stored
+
+    def _count(self, writer: IndexWriter) -> tuple[int, int | None]:
+        if writer.others_wrote == self._others_wrote:
+            return writer.others_wrote, None
+        writer.flush()
+        return writer.others_wrote, writer.total_bytes()
 
 
 class _Unfinished:

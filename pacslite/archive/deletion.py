@@ -136,7 +136,7 @@ class Deletions:
         begun = await self._workshop.index.run(lambda writer: run.begin(writer, time.time()))
         if isinstance(begun, str):
             raise ObjectsProtected(f"{target.level} {target.uid}: {begun}")
-        deleted, refusal = Deleted(), ""
+        deleted, refusal, completed = Deleted(), "", False
         try:
             for at in range(0, len(begun.uids), batch):
                 end = min(at + batch, len(begun.uids))
@@ -145,9 +145,10 @@ class Deletions:
                 if refusal:
                     break
                 progress(end, len(begun.uids))
+            completed = not refusal
         finally:
             if begun.uids:
-                self._tell(run, begun, deleted, time.perf_counter() - started)
+                self._tell(run, begun, deleted, completed=completed, seconds=time.perf_counter() - started)
         if refusal:
             so_far = f"; {deleted.instances:,} had been deleted before" if deleted.instances else ""
             raise ObjectsProtected(f"{target.level} {target.uid}: {refusal}{so_far}")
@@ -195,10 +196,10 @@ class Deletions:
             if isinstance(removed, str):
                 await run_in_thread(blobs.sweep, names.values())
                 return _Gone(gone, removed)
+            self._workshop.space.free(removed.bytes)
             going = {path: names.pop(path) for path in removed.paths if path in names}
             await run_in_thread(blobs.remove_kept, going)
             await run_in_thread(blobs.sweep, names.values())
-            self._workshop.space.free(removed.bytes)
             gone, uids = gone + removed, removed.left
             if not uids:
                 return _Gone(gone)
@@ -213,7 +214,7 @@ class Deletions:
             self._workshop.finish(task)
             raise
 
-    def _tell(self, run: _Run, begun: _Begun, deleted: Deleted, seconds: float) -> None:
+    def _tell(self, run: _Run, begun: _Begun, deleted: Deleted, *, completed: bool, seconds: float) -> None:
         target = run.target
         self._workshop.observe(
             ObjectsDeleted(
@@ -223,7 +224,7 @@ class Deletions:
                 sop_instance=target.uid if target.level is Level.INSTANCE else "",
                 deleted_by=run.deleted_by,
                 forced=begun.forced,
-                wanted=len(begun.uids),
+                completed=completed,
                 instances=deleted.instances,
                 conflicts=deleted.conflicts,
                 bytes=deleted.bytes,

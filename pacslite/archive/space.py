@@ -27,6 +27,7 @@ class Space:
 
     Other processes store and delete as well. ``count`` answers how many bytes are stored if one of them has written
     since it was last called, else None: it is called when a second has passed, and before the quota refuses anything.
+    Its answer counts what has been settled by then, and nothing else.
     """
 
     def __init__(
@@ -37,7 +38,6 @@ class Space:
         self._count = count
         self._counting: asyncio.Task[None] | None = None
         self._stored = stored_bytes
-        self._settled = 0  # of it, since this was made
         self._pending = 0  # taken, still in memory
         self._taken = 0  # since the volume was asked, or pending then
         self._free = 0
@@ -57,7 +57,7 @@ class Space:
                 f"No space: {max(0, self._free - self._taken) // MIB} MiB free, {self._reserve // MIB} MiB reserved"
             )
         if self._is_beyond_quota(size):
-            await asyncio.shield(self._count_again())
+            await self.recount()
             if self._is_beyond_quota(size):
                 raise OutOfResources(f"Quota of {(self._settings.quota_bytes or 0) // MIB} MiB is used up")
         self._taken += size
@@ -68,12 +68,10 @@ class Space:
         self._pending -= size
         if stored:
             self._stored += size
-            self._settled += size
 
     def free(self, size: int) -> None:
         """A stored object of ``size`` bytes is gone."""
         self._stored -= size
-        self._settled -= size
 
     async def close(self) -> None:
         """Waits for what was begun."""
@@ -94,6 +92,10 @@ class Space:
         used = self._stored + self._pending
         return quota is not None and (used + size > quota or used >= quota)
 
+    async def recount(self) -> None:
+        """Look whether others have written, and count anew if so."""
+        await asyncio.shield(self._count_again())
+
     def _count_again(self) -> asyncio.Task[None]:
         """One count at a time; whoever comes meanwhile waits for the same."""
         if self._counting is None or self._counting.done():
@@ -101,11 +103,10 @@ class Space:
         return self._counting
 
     async def _counted(self) -> None:
-        before = self._settled
         with contextlib.suppress(sqlite3.Error):  # the index is busy, or cannot be read: what is known stays
             stored = await self._count()
-            if stored is not None:  # but for what was just under way, which may be in it or not
-                self._stored = stored + max(0, self._settled - before)
+            if stored is not None:
+                self._stored = stored
 
     def _ask(self, now: float) -> None:
         volume = os.statvfs(self._settings.folder)

@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import fields
+from functools import partial
 from typing import Any
 
 from pacslite import facts
@@ -20,6 +21,7 @@ from pacslite.dimse.status import Kind, kind_of
 from pacslite.facts import ContextAnswer, Fact, Peer
 from pacslite.observe.lines import EVENT, FIELDS, clean
 from pacslite.observe.masking import keep, mask_text, mask_uid
+from pacslite.observe.outbox_words import OUTBOX_WORDS, Words
 
 LOGGER = logging.getLogger("pacslite")
 
@@ -37,7 +39,7 @@ _REFUSALS = {
 }
 """PS3.8 Table 9-18, as we use it."""
 
-_UIDS_OF_PATIENTS = ("sop_instance", "study", "series")
+_UIDS_OF_PATIENTS = ("sop_instance", "study", "series", "subject")
 _WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
@@ -74,6 +76,9 @@ class LogObserver:
             facts.ForwardUnreadable: self._forward_unreadable,
             facts.ForwardNotNeeded: self._forward_not_needed,
             facts.InstanceStored: self._stored,
+            facts.ObjectsDeleted: self._deleted,
+            facts.RetentionEnded: self._retention_ended,
+            **{kind: partial(self._say, words) for kind, words in OUTBOX_WORDS.items()},
         }
 
     def __call__(self, fact: Fact) -> None:
@@ -273,11 +278,41 @@ class LogObserver:
         )
         self._log(level, fact, message)
 
+    def _deleted(self, fact: facts.ObjectsDeleted) -> None:
+        uid = self._uid(fact.sop_instance or fact.series or fact.study)
+        aside = f", {fact.conflicts} kept aside" if fact.conflicts else ""
+        forced = f", by force; {_counted(fact.forwards, 'forward')} given up" if fact.forced else ""
+        outcome = "" if fact.completed else "; broken off, what is left is as it was"
+        message = (
+            f"{clean(fact.deleted_by)} deleted {fact.level} {uid}: {_counted(fact.instances, 'object')}{aside}, "
+            f"{_size(fact.bytes)} in {fact.seconds:.1f} s{forced}{outcome}"
+        )
+        self._log(logging.INFO if fact.completed and not fact.forced else logging.WARNING, fact, message)
+
+    def _retention_ended(self, fact: facts.RetentionEnded) -> None:
+        if fact.error:
+            self._log(logging.ERROR, fact, f"retention broken off: {self._text(clean(fact.error))}")
+            return
+        done = "would delete" if fact.dry_run else "deleted"
+        kept = "".join(f"; {_counted(count, 'study')} kept, {why}" for why, count in fact.kept)
+        above = f"; still {_size(fact.above_bytes)} above the high water mark" if fact.above_bytes else ""
+        message = (
+            f"retention {done} {_counted(fact.studies, 'study')} with {_counted(fact.instances, 'object')}, "
+            f"{_size(fact.bytes)}, in {fact.seconds:.1f} s{kept}{above}"
+        )
+        # What changes nothing and is as it should be is no news every hour.
+        level = logging.INFO if fact.studies or fact.kept else logging.DEBUG
+        self._log(logging.WARNING if fact.above_bytes else level, fact, message)
+
     def _anything(self, fact: Fact) -> None:
         """A fact without words of its own: its name and its fields."""
         words = " ".join(_WORDS.split(type(fact).__name__)).lower()
         values = ", ".join(f"{name} {value}" for name, value in self._fields(fact).items() if value not in ("", None))
         self._log(logging.INFO, fact, f"{words}: {values}")
+
+    def _say(self, words: Words, fact: Fact) -> None:
+        level, message = words(fact, self._text)
+        self._log(level, fact, message)
 
     # --- Writing -----------------------------------------------------------------------------------------------------
 
@@ -359,4 +394,6 @@ def _size(size: int) -> str:
 
 
 def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    if number == 1:
+        return f"{number} {noun}"
+    return f"{number} {noun.removesuffix('y')}ies" if noun.endswith("y") else f"{number} {noun}s"

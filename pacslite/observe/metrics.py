@@ -137,6 +137,31 @@ class Metrics:
             buckets=COMMITMENT_BUCKETS_S,
             registry=registry,
         )
+        self._deleted = Counter("pacslite_instances_deleted", "Objects deleted by this process.", registry=registry)
+        self._deleted_bytes = Counter("pacslite_deleted_bytes", "Data set bytes of these.", registry=registry)
+        self._above_bytes = Gauge(
+            "pacslite_retention_above_bytes",
+            "By how much all objects were above the high water mark after the last run of retention.",
+            registry=registry,
+        )
+        self._retention_kept = Gauge(
+            "pacslite_retention_kept_studies",
+            "Studies that were due in the last run of retention and stay, by why.",
+            ("why",),
+            registry=registry,
+        )
+        self._jobs = Counter(
+            "pacslite_jobs",
+            "Work owed to others, by kind and outcome: done, failed (tried again), given up.",
+            ("kind", "outcome"),
+            registry=registry,
+        )
+        self._destination_failures = Counter(
+            "pacslite_destination_failures",
+            "How often a destination could not be reached, or was lost.",
+            ("destination",),
+            registry=registry,
+        )
         self._defects = Counter(
             "pacslite_defects", "Failures that nobody expected; the log has them.", registry=registry
         )
@@ -161,7 +186,13 @@ class Metrics:
             facts.CommitmentRequested: self._commitment_requested,
             facts.CommitmentVerified: self._commitment_verified,
             facts.CommitmentReported: self._commitment_reported,
+            facts.RoundEnded: self._round_ended,
+            facts.JobGivenUp: self._job_given_up,
+            facts.JobsGivenUp: self._jobs_given_up,
+            facts.DestinationFailed: self._destination_failed,
             facts.InstanceStored: self._instance_stored,
+            facts.ObjectsDeleted: self._objects_deleted,
+            facts.RetentionEnded: self._retention_ended,
         }
 
     def __call__(self, fact: Fact) -> None:
@@ -258,9 +289,34 @@ class Metrics:
         self._commitments.labels("reported").inc()
         self._commitment_seconds.labels("reported").observe(fact.seconds)
 
+    def _round_ended(self, fact: facts.RoundEnded) -> None:
+        self._jobs.labels(fact.kind, "done").inc(fact.done)
+        self._jobs.labels(fact.kind, "failed").inc(fact.failed)
+
+    def _job_given_up(self, fact: facts.JobGivenUp) -> None:
+        self._jobs.labels(fact.kind, "given up").inc()
+
+    def _jobs_given_up(self, fact: facts.JobsGivenUp) -> None:
+        self._jobs.labels(fact.kind, "given up").inc(fact.jobs)
+
+    def _destination_failed(self, fact: facts.DestinationFailed) -> None:
+        self._destination_failures.labels(fact.destination).inc()
+
     def _instance_stored(self, fact: facts.InstanceStored) -> None:
         counter = self._by_outcome.get(fact.outcome)
         if counter is None:
             counter = self._by_outcome[fact.outcome] = self._instances.labels(fact.outcome)
         counter.inc()
         self._instance_bytes.observe(fact.size)
+
+    def _objects_deleted(self, fact: facts.ObjectsDeleted) -> None:
+        self._deleted.inc(fact.instances)
+        self._deleted_bytes.inc(fact.bytes)
+
+    def _retention_ended(self, fact: facts.RetentionEnded) -> None:
+        if fact.error:
+            return
+        self._above_bytes.set(fact.above_bytes)
+        self._retention_kept.clear()
+        for why, count in fact.kept:
+            self._retention_kept.labels(why).set(count)

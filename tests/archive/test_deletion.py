@@ -124,7 +124,12 @@ async def test_the_last_object_takes_series_study_and_patient_with_it_and_their_
         assert list((quick_path / "blobs").glob("*/*")) == []
         assert list((quick_path / "conflicts").iterdir()) == []
         (fact,) = (fact for fact in facts if isinstance(fact, ObjectsDeleted))
-        assert (fact.level, fact.sop_instance, fact.study, fact.instances) == ("instance", ONE.instance, ONE.study, 1)
+        assert (fact.level, fact.sop_instance, fact.study, fact.completed) == (
+            "instance",
+            ONE.instance,
+            ONE.study,
+            True,
+        )
 
 
 async def test_what_was_kept_aside_of_an_object_that_is_lost_goes_with_its_study(quick_path: Path) -> None:
@@ -235,7 +240,7 @@ async def test_a_promise_that_is_made_meanwhile_stops_the_deletion_where_it_is(q
         (record,) = await archive.deletions.history(10)
         assert (record.instances, record.ended_at) == (2, None)
         (fact,) = (fact for fact in facts if isinstance(fact, ObjectsDeleted))
-        assert (fact.instances, fact.wanted, fact.study) == (2, 6, "1.2.0")
+        assert (fact.instances, fact.completed, fact.study) == (2, False, "1.2.0")
         assert (await archive.stats()).instances == 11
         await assert_sound(archive)
 

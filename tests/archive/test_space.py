@@ -112,20 +112,30 @@ async def test_who_is_refused_at_the_same_time_waits_for_the_same_count(tmp_path
     assert sorted(type(one).__name__ for one in done) == ["NoneType", "OutOfResources", "OutOfResources"]
 
 
-async def test_what_is_stored_while_others_are_counted_is_added(tmp_path: Path) -> None:
-    others, now = Others(), [0.0]
-    others.stored = 30
-    others.go_on.clear()
-    room = space(tmp_path, others, now)
-    await room.take(40)
-    await others.called.wait()
-    room.settle(40, stored=True)
-    others.go_on.set()
-    await room.close()
-    others.stored = None
-    await room.take(30)
-    with pytest.raises(OutOfResources):
-        await room.take(1)
+async def test_what_comes_from_both_sides_is_counted_once(quick_path: Path) -> None:
+    async with (
+        Archive.open(settings_for(quick_path, quota_bytes=91 * SIZE), observe=ignore) as server,
+        Archive.open(settings_for(quick_path), observe=ignore) as tool,
+    ):
+        for turn in range(3):
+            samples = [ONE.but(instance=f"1.{turn}.{number:02}") for number in range(40)]
+            await asyncio.gather(
+                *(put(server if number % 2 else tool, sample) for number, sample in enumerate(samples)),
+                *(server.workshop.space.recount() for _ in range(5)),
+            )
+            await asyncio.gather(
+                *(
+                    archive.deletions.delete(
+                        Target(level=Level.INSTANCE, uid=f"1.{turn}.0{number}"), deleted_by="x", batch=1
+                    )
+                    for number in range(10)
+                    for archive in (server, tool)
+                ),
+                *(server.workshop.space.recount() for _ in range(5)),
+            )
+        await put(server, ONE)
+        with pytest.raises(OutOfResources, match="Quota"):
+            await put(server, ONE.but(instance="1.2.5"))
 
 
 async def test_without_a_quota_nothing_is_counted(tmp_path: Path) -> None:

@@ -19,12 +19,18 @@ from pacslite.facts import (
     CommitmentRequested,
     CommitmentVerified,
     ContextAnswer,
+    DestinationFailed,
+    DestinationRecovered,
     Fact,
     InstanceStored,
+    JobFailed,
+    JobGivenUp,
+    JobsGivenUp,
     ListenerOpened,
     OperationServed,
     Peer,
     QueryServed,
+    RoundEnded,
     ShutdownStarted,
     StoreReconciled,
     TaskFailed,
@@ -268,6 +274,42 @@ def test_storage_commitment_is_a_line_when_it_was_verified(tell: Tell) -> None:
         "INFO    commitment request 3 of CT1 verified 0.0 s after it came: 1 instance committed",
         "INFO    commitment request 3 of CT1 verified 0.0 s after it came: 1 instance committed, 2 cannot be committed",
     ]
+
+
+def test_what_is_owed_is_told_when_it_fails(tell: Tell) -> None:
+    failed = JobFailed(
+        job=12, kind="report", destination="CT1", rule="", subject="3", attempts=2, reason="no answer", due_at=0.0
+    )
+    forward = replace(failed, kind="forward", subject=INSTANCE)
+    given_up = JobGivenUp(
+        job=13,
+        kind="forward",
+        destination="ARCHIVE",
+        rule="ct",
+        subject=INSTANCE,
+        attempts=40,
+        reason=f"{INSTANCE} refused",
+        due_at=0.0,
+    )
+    told = tell(
+        failed,
+        forward,
+        given_up,
+        JobsGivenUp(kind="forward", destination="ARCHIVE", rule="ct", jobs=7, reason="nobody there"),
+        DestinationFailed(destination="ARCHIVE", kind="forward", failures=3, retry_in_s=20.4, reason="nobody there"),
+        DestinationRecovered(destination="ARCHIVE", failures=3, seconds=61.0),
+        RoundEnded(kind="forward", destination="ARCHIVE", rule="ct", done=5, failed=2, given_back=1, seconds=1.5),
+        level=logging.INFO,
+    )
+    assert [line.human.split(" ", 2)[2].lstrip() for line in told] == [
+        "WARNING job 12 (report to CT1) failed, attempt 2: no answer",
+        f"ERROR   job 13 (forward to ARCHIVE) given up after 40 attempts: {HASH} refused; "
+        "see pacslite jobs show 13, pacslite jobs retry 13",
+        "ERROR   ARCHIVE (ct): 7 more jobs given up: nobody there; see pacslite jobs ls --state dead",
+        "WARNING ARCHIVE fails, for the 3. time (forward): nobody there; tried again in 20 s",
+        "INFO    ARCHIVE works again, 61 s and 3 failures later",
+    ]
+    assert told[1].json["subject"] == HASH
 
 
 def test_a_defect_is_an_error_with_its_trace_masked(tell: Tell) -> None:

@@ -13,11 +13,15 @@ from pacslite.facts import (
     CommitmentReported,
     CommitmentRequested,
     CommitmentVerified,
+    DestinationFailed,
     InstanceStored,
+    JobGivenUp,
+    JobsGivenUp,
     ListenerOpened,
     OperationServed,
     Peer,
     QueryServed,
+    RoundEnded,
     TaskFailed,
 )
 from pacslite.observe.metrics import Metrics
@@ -129,6 +133,23 @@ def test_storage_commitment_is_counted_by_stage_and_outcome() -> None:
     assert value(metrics, "pacslite_commitment_instances_total", {"outcome": "committed"}) == 2
     assert value(metrics, "pacslite_commitment_instances_total", {"outcome": "failed"}) == 1
     assert value(metrics, "pacslite_commitment_seconds_sum", {"stage": "reported"}) == 0.3
+
+
+def test_what_is_owed_is_counted_by_kind_and_outcome() -> None:
+    metrics = Metrics()
+    metrics(
+        RoundEnded(kind="forward", destination="A", rule="r", done=5, failed=2, given_back=1, seconds=1.0),
+    )
+    given_up = JobGivenUp(
+        job=1, kind="forward", destination="A", rule="r", subject="1.2", attempts=9, reason="no", due_at=0.0
+    )
+    metrics(given_up)
+    metrics(JobsGivenUp(kind="forward", destination="A", rule="r", jobs=10, reason="no"))
+    metrics(DestinationFailed(destination="A", kind="forward", failures=1, retry_in_s=5.0, reason="no"))
+    outcomes = {"done": 5, "failed": 2, "given up": 11}
+    for outcome, count in outcomes.items():
+        assert value(metrics, "pacslite_jobs_total", {"kind": "forward", "outcome": outcome}) == count
+    assert value(metrics, "pacslite_destination_failures_total", {"destination": "A"}) == 1
 
 
 def test_defects_are_counted_and_other_facts_are_none_of_its_business() -> None:

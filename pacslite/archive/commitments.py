@@ -16,10 +16,12 @@ not count: what we commit to is what is found and sent.
 
 from __future__ import annotations
 
+import io
 import time
 import zlib
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -31,7 +33,6 @@ from pacslite.archive.commitment import (
     DeliverySummary,
     FailureReason,
     Promise,
-    Reference,
     RequestSummary,
     Verdict,
 )
@@ -50,6 +51,8 @@ CHUNK_BYTES: Final = 1 << 30
 """Read for one of them."""
 _ATTEMPTS: Final = 3
 """How often an instance is looked at that is always another one when it is to be written down."""
+
+_PACKED_AT_A_TIME: Final = 1000
 
 StoresClass = Callable[[str], bool]
 """Whether objects of a SOP class are taken for storage at all."""
@@ -113,7 +116,7 @@ class Commitments:
         if found is None:
             return None
         summary, objects = found
-        references = await self._threads.run(_unpacked, objects)
+        references = await self._threads.run(_unpacked, objects, summary.checked)
         return Verification(summary, references, self._index, self._files, digest=digest, stores=stores)
 
     async def verify(self, request_id: int, *, digest: bool, stores: StoresClass) -> None:
@@ -183,15 +186,17 @@ class Verification:
     def __init__(
         self,
         request: RequestSummary,
-        references: Sequence[Reference],
+        references: Iterator[tuple[str, str]],
         index: GroupCommit,
         files: FileChecks,
         *,
         digest: bool,
         stores: StoresClass,
     ) -> None:
+        """``references`` are those that are left."""
         self.request = request
         self._references = references
+        self._next: list[tuple[str, str]] = []
         self._position = request.checked
         self._index = index
         self._files = files
@@ -200,25 +205,25 @@ class Verification:
 
     async def step(self) -> bool:
         """Verify the next instances; whether there are more."""
-        chunk = self._references[self._position : self._position + CHUNK_INSTANCES]
-        if not chunk:
-            return False
+        self._next += islice(self._references, CHUNK_INSTANCES - len(self._next))
         try:
-            self._position += await self._verify(chunk)
+            done = await self._verify(self._next)
         except rows.Overtaken:  # whoever it was, all that is left to do is theirs
-            self._position = len(self._references)
-        return self._position < len(self._references)
+            return False
+        self._position += done
+        del self._next[:done]
+        return self._position < self.request.instances
 
-    async def _verify(self, chunk: Sequence[Reference]) -> int:
+    async def _verify(self, chunk: Sequence[tuple[str, str]]) -> int:
         """How many of them were verified: as many as could be read in a moment."""
         if self.request.is_duplicate:
             decisions = [rows.Decision(one, FailureReason.DUPLICATE_TRANSACTION_UID) for one in chunk]
             await self._write(decisions, {}, is_last_try=True)
             return len(chunk)
-        found = await self._files.find({one.sop_instance_uid for one in chunk})
+        found = await self._files.find({uid for _, uid in chunk})
         if self._digest:
             chunk = _at_once(chunk, found)
-        uids = {one.sop_instance_uid for one in chunk}
+        uids = {uid for _, uid in chunk}
         unsound = await self._files.unsound([found[uid] for uid in uids & found.keys()], digest=self._digest)
         for attempts_left in reversed(range(_ATTEMPTS)):
             decisions = [rows.Decision(one, self._reason(one, found, unsound)) for one in chunk]
@@ -246,7 +251,7 @@ class Verification:
         )
 
     def _reason(
-        self, reference: Reference, found: Mapping[str, StoredObject], unsound: Collection[str]
+        self, reference: tuple[str, str], found: Mapping[str, StoredObject], unsound: Collection[str]
     ) -> FailureReason:
         sop_class, uid = reference
         stored = found.get(uid)
@@ -258,11 +263,11 @@ class Verification:
         return FailureReason.PROCESSING_FAILURE if uid in unsound else FailureReason.NONE
 
 
-def _at_once(chunk: Sequence[Reference], found: Mapping[str, StoredObject]) -> Sequence[Reference]:
+def _at_once(chunk: Sequence[tuple[str, str]], found: Mapping[str, StoredObject]) -> Sequence[tuple[str, str]]:
     """The first ones, at least one, that can be read in a moment: what a crash would make be read again."""
     size = 0
-    for number, reference in enumerate(chunk):
-        stored = found.get(reference.sop_instance_uid)
+    for number, (_, uid) in enumerate(chunk):
+        stored = found.get(uid)
         size += stored.size if stored is not None else 0
         if size > CHUNK_BYTES and number:
             return chunk[:number]
@@ -305,10 +310,23 @@ def _conclude(
 def _packed(references: Sequence[tuple[str, str]]) -> tuple[bytes, bytes]:
     """As the index keeps them, and their digest. They have much in common and deflate to a tenth: a row of megabytes
     would keep the index's writer from everybody else."""
-    lines = "\n".join(map(" ".join, references)).encode()
-    return zlib.compress(lines, 1), blake3(lines).digest()
+    packer, digest = zlib.compressobj(1), blake3()
+    packed = []
+    for start in range(0, len(references), _PACKED_AT_A_TIME):  # one call for all would not let the event loop run
+        lines = "".join([f"{sop_class} {uid}\n" for sop_class, uid in references[start : start + _PACKED_AT_A_TIME]])
+        packed.append(packer.compress(lines.encode()))
+        digest.update(lines.encode())
+    return b"".join((*packed, packer.flush())), digest.digest()
 
 
-def _unpacked(objects: bytes) -> list[Reference]:
-    lines = zlib.decompress(objects).decode().split("\n")
-    return [Reference(*line.split(" ")) for line in lines]
+def _unpacked(objects: bytes, done: int) -> Iterator[tuple[str, str]]:
+    """Those that are left when so many are done. They stay text until they are needed."""
+    lines = io.BytesIO(zlib.decompress(objects))
+    for _ in range(done):
+        lines.readline()
+    return (_reference(line) for line in lines)
+
+
+def _reference(line: bytes) -> tuple[str, str]:
+    sop_class, _, uid = line.decode()[:-1].partition(" ")
+    return sop_class, uid

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from kit.samples import CT, Sample, put, rows, settings_for
 from pacslite.archive.archive import Archive
-from pacslite.archive.commitment import FailureReason, Reference, RequestState, Verdict
+from pacslite.archive.commitment import FailureReason, RequestState, Verdict
 from pacslite.archive.commitments import CHUNK_INSTANCES, Verification
 from pacslite.archive.file_checks import FileChecks
 from pacslite.archive.index.reader import IndexReader
@@ -309,7 +309,7 @@ async def interrupted(
     try:
         verification = Verification(
             summary,
-            [Reference(*one) for one in references],
+            iter(references),
             asking.archive.workshop.index,
             Interrupted(asking, reader, happens),
             digest=False,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from pacslite.archive.commitment import FailureReason, Reference, RequestState
+from pacslite.archive.commitment import FailureReason, RequestState
 from pacslite.archive.index import job_rows
 from pacslite.archive.index.writer import IndexWriter
 from pacslite.archive.job import JobKind, JobState, Lane, NewJob
@@ -38,7 +38,7 @@ class Seen(NamedTuple):
 class Decision(NamedTuple):
     """What becomes of an instance that a request names."""
 
-    reference: Reference
+    reference: tuple[str, str]
     failure_reason: int
 
 

@@ -11,9 +11,8 @@ priority first, and among equals to the one that has waited longest. A round tha
 lane of its destination waits for a place; one of a lower priority ends at once. So what is urgent waits for what is in
 flight, not for a queue.
 
-What fails comes back later. A job that its destination refused has a back-off of its own, in its row. A destination
-that cannot be reached backs off as a whole, in memory: after a restart it is tried at once. What has failed for longer
-than a setting says is given up.
+What fails comes back later (``retrying.py``): a job by its own back-off, or all of a destination by that of the
+destination. What becomes of jobs is written together (``settling.py``).
 
 Turns come when jobs are added (:meth:`Outbox.added`), when a round ends, when something becomes due, and every
 ``poll_s`` seconds, for what other processes add; then it costs one statement to see that nobody has written.
@@ -29,15 +28,14 @@ import time
 import traceback
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
 from pacslite.archive.job import Job, JobKind, Lane, Priority
-from pacslite.archive.jobs import Failure, OpenLane, Outbox, Settled
+from pacslite.archive.jobs import OpenLane, Outbox, Settled
 from pacslite.errors import AssociationError
-from pacslite.facts import DestinationFailed, DestinationRecovered, JobsGivenUp, Observe, RoundEnded, TaskFailed
-from pacslite.services.back_off import BackOffs, Delays, Streak
+from pacslite.facts import JobsGivenUp, Observe, RoundEnded, TaskFailed
+from pacslite.services.retrying import OutboxManner, Retrying
 from pacslite.services.rounds import Performer, Round
 from pacslite.services.settling import Settling
 
@@ -46,24 +44,8 @@ __all__ = ["OutboxManner", "OutboxWorker", "Performer", "Round"]
 _GAP_S: Final = 0.05
 """From one turn to the next at least: jobs may be added hundreds of times a second."""
 _FLUSH_S: Final = 5.0
-"""How long the end waits for the index to be writable; leases that are left are released at the next start."""
-_ALL_REFUSED: Final = 20
-"""A round of which so many jobs failed and none was done: the destination is in no state to be sent more."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutboxManner:
-    """How jobs are tried again, and how their lanes take turns."""
-
-    retry_first_s: float = 5.0
-    retry_most_s: float = 3600.0
-    retry_for_s: float = 7 * 86400.0
-    """0 is for ever."""
-    longest_s: float = 2 * 86400.0
-    """No job is ever put off for longer, but for its time window: one that is saw a clock that went wrong."""
-    lease_s: float = 120.0
-    poll_s: float = 1.0
-    round_s: float = 10.0
+"""How long the end waits for what was broken off, and for the index to be writable; leases that are left are released
+at the next start."""
 
 
 class OutboxWorker:
@@ -92,9 +74,8 @@ class OutboxWorker:
         self._urgent = urgent
         self._observe = observe
         self._clock = clock
-        self._delays = Delays(first_s=manner.retry_first_s, most_s=manner.retry_most_s, random=random)
-        self._back_offs: BackOffs[str | Lane] = BackOffs(self._delays)
-        self._settling = Settling(outbox, decide=self._failure, observe=observe, wrote=self._wake)
+        self._retrying = Retrying(manner, observe=observe, clock=clock, random=random)
+        self._settling = Settling(outbox, decide=self._retrying.failure, observe=observe, wrote=self._wake)
         self._rounds: dict[Lane, tuple[Round, asyncio.Task[None]]] = {}
         self._served: dict[Lane, float] = {}
         self._renewed_at = clock()
@@ -126,7 +107,7 @@ class OutboxWorker:
             _, late = await asyncio.wait(running, timeout=grace_s)
             for task in late:
                 task.cancel()
-            await asyncio.wait(running)
+            await asyncio.wait(running, timeout=_FLUSH_S)
         await self._settling.flush(_FLUSH_S)
         for task in self._tasks:
             task.cancel()
@@ -135,7 +116,7 @@ class OutboxWorker:
 
     def retry_now(self) -> None:
         """Peers may have other addresses: try all destinations again, and end rounds that go by the old ones."""
-        self._back_offs.forget()
+        self._retrying.forget()
         for round, _ in self._rounds.values():
             round.end()
         self._wake()
@@ -188,8 +169,7 @@ class OutboxWorker:
         """When the lane may begin, if its first job is due by then."""
         if self._urgent(lane.lane):
             return lane.due_at
-        destination = self._back_offs.until(lane.lane.destination, now)
-        return max(lane.due_at, destination, self._back_offs.until(lane.lane, now))
+        return max(lane.due_at, self._retrying.ready_at(lane.lane, now))
 
     def _share(
         self,
@@ -216,9 +196,11 @@ class OutboxWorker:
         if not left:
             return
         for round in running:
-            priority = due.get(round.lane)
+            priorities = [job.priority for job in round.held]
+            if (priority := due.get(round.lane)) is not None:
+                priorities.append(priority)
             has_had_its_time = not round.began_at <= now < round.began_at + self._manner.round_s
-            if has_had_its_time or (priority is not None and priority > left[0][0]):
+            if has_had_its_time or (priorities and min(priorities) > left[0][0]):
                 round.end()
 
     # --- Rounds ---
@@ -232,7 +214,7 @@ class OutboxWorker:
             lease_s=self._manner.lease_s,
             began_at=now,
             settle=self._settle,
-            fail=lambda job, reason: self._settling.put(self._failure(job, reason)),
+            fail=lambda job, reason: self._settling.put(self._retrying.failure(job, reason)),
             changed=self._wake,
         )
         self._served[lane] = now
@@ -249,11 +231,11 @@ class OutboxWorker:
                 case None:
                     for job in left:
                         round.give_back(job)
-                    self._judge(round, given_back=len(left), was_ended=was_ended)
+                    self._retrying.round_ended(round, given_back=len(left), was_ended=was_ended)
                 case AssociationError():
                     await self._destination_failed(round, str(error))
                 case _:
-                    self._back_offs.failed(lane, began_at=round.began_at, now=self._clock())
+                    self._retrying.lane_failed(round)
                     for job in left:
                         round.failed(job, f"defect: {error!r}")
             self._tell_ended(round, given_back=0 if error else len(left))
@@ -276,70 +258,25 @@ class OutboxWorker:
             return error
         return None
 
-    def _judge(self, round: Round, *, given_back: int, was_ended: bool) -> None:
-        """A round that came to nothing must not begin anew at once."""
-        tally, lane = round.tally, round.lane
-        is_refused = tally.failed >= _ALL_REFUSED and not tally.done
-        if is_refused or (given_back and not tally.done and not tally.failed and not was_ended):
-            self._back_offs.failed(lane, began_at=round.began_at, now=self._clock())
-        elif tally.done:
-            self._back_offs.succeeded(lane)
-
     async def _destination_failed(self, round: Round, reason: str) -> None:
-        now, lane = self._clock(), round.lane
-        streak = self._back_offs.failed(lane.destination, began_at=round.began_at, now=now)
+        streak = self._retrying.destination_failed(round, reason)
         round.tally.failed += len(round.held)
         for job in round.held:
             round.lose(job)
-            self._settling.put(self._failure(job, reason, due_at=streak.until))
-        if streak.last_at == now:
+            self._settling.put(self._retrying.failure(job, reason, due_at=streak.until))
+        before, lane = self._retrying.give_up_before(streak), round.lane
+        count = 0 if before is None else await self._outbox.give_up(lane, before=before, reason=reason)
+        if count:
             self._observe(
-                DestinationFailed(
-                    destination=lane.destination,
-                    kind=lane.kind.value,
-                    failures=streak.failures,
-                    retry_in_s=streak.until - now,
-                    reason=reason,
+                JobsGivenUp(
+                    kind=lane.kind.value, destination=lane.destination, rule=lane.rule, jobs=count, reason=reason
                 )
             )
-        await self._give_up_untouched(lane, streak, reason, now)
-
-    async def _give_up_untouched(self, lane: Lane, streak: Streak, reason: str, now: float) -> None:
-        """Each attempt takes only some of a lane's jobs along. Once it is clear that the destination is not just away
-        for a moment, what else has been owed for too long is given up as well."""
-        retry_for_s = self._manner.retry_for_s
-        if retry_for_s and now - streak.since >= min(retry_for_s, self._manner.retry_most_s):
-            count = await self._outbox.give_up(lane, before=now - retry_for_s, reason=reason)
-            if count:
-                self._observe(
-                    JobsGivenUp(
-                        kind=lane.kind.value, destination=lane.destination, rule=lane.rule, jobs=count, reason=reason
-                    )
-                )
 
     def _settle(self, entry: Settled | Job) -> None:
         self._settling.put(entry)
-        if isinstance(entry, Settled):
-            self._reached(entry.job.lane.destination)
-
-    def _reached(self, destination: str) -> None:
-        streak = self._back_offs.succeeded(destination)
-        if streak is not None:
-            seconds = max(self._clock() - streak.since, 0.0)
-            self._observe(DestinationRecovered(destination=destination, failures=streak.failures, seconds=seconds))
+        if isinstance(entry, Settled) and self._retrying.reached(entry.job.lane.destination):
             self._wake()
-
-    def _failure(self, job: Job, reason: str, *, due_at: float | None = None) -> Failure:
-        """When it is tried again, or that it is not."""
-        now = self._clock()
-        if due_at is None:
-            due_at = now + self._delays.after(job.attempts + 1)
-        since = now if job.failing_since is None else min(job.failing_since, now)
-        if not self._manner.retry_for_s:
-            return Failure(job=job, reason=reason, due_at=due_at)
-        give_up_at = since + self._manner.retry_for_s
-        # The last attempt is when its time is up, not long before.
-        return Failure(job=job, reason=reason, due_at=min(due_at, give_up_at), give_up=now >= give_up_at)
 
     # --- What happens meanwhile ---
 
@@ -348,7 +285,7 @@ class OutboxWorker:
 
     def _added(self, destination: str) -> None:
         if destination:
-            self._back_offs.forget(destination)
+            self._retrying.forget(destination)
         for round, _ in self._rounds.values():
             round.tell()
         self._wake()
@@ -356,7 +293,7 @@ class OutboxWorker:
     def _notice_retries(self) -> None:
         """Whoever has jobs retried by hand has repaired something: no destination waits any longer for that."""
         if self._retries is not None and self._retries != self._outbox.retries:
-            self._back_offs.forget()
+            self._retrying.forget()
         self._retries = self._outbox.retries
 
     async def _check_clock(self) -> None:

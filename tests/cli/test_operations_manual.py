@@ -6,6 +6,7 @@ import re
 import shlex
 from pathlib import Path
 
+from typer.core import TyperGroup
 from typer.main import get_command
 
 from pacslite.cli.exits import Exit
@@ -37,10 +38,13 @@ def test_every_option_that_is_shown_is_there() -> None:
     """Of the commands in the examples: what is copied from the manual must run."""
     verbs = {command.name: command for command in get_command(program()).commands.values()}  # type: ignore[attr-defined] # a group
     examples = re.findall(r"^    pacslite (\w+) (.*)$", MANUAL + README, flags=re.MULTILINE)
-    assert {"find", "move", "get", "send", "echo"} <= {verb for verb, _ in examples}
+    assert {"find", "move", "get", "send", "echo", "jobs", "commitment"} <= {verb for verb, _ in examples}
     for verb, rest in examples:
         arguments = shlex.split(re.split(r"\s(?:&&|\||>)\s", rest)[0])
-        there = {option for parameter in verbs[verb].params for option in parameter.opts}
+        command = verbs[verb]
+        while isinstance(command, TyperGroup):
+            command = command.commands[arguments.pop(0)]
+        there = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
         assert {word for word in arguments if word.startswith("-")} <= there, f"pacslite {verb} {rest}"
 
 

@@ -36,13 +36,12 @@ from pacslite.archive.commitment import (
     RequestSummary,
     Verdict,
 )
-from pacslite.archive.file_checks import FileChecks
+from pacslite.archive.file_checks import FileChecks, Indexed
 from pacslite.archive.index import commitment_rows as rows
 from pacslite.archive.index.commit import GroupCommit
 from pacslite.archive.index.reader import IndexReader
 from pacslite.archive.index.writer import IndexWriter
 from pacslite.archive.jobs import Change
-from pacslite.archive.model import StoredObject
 from pacslite.archive.threads import FileThreads
 
 CHUNK_INSTANCES: Final = 500
@@ -251,7 +250,7 @@ class Verification:
         )
 
     def _reason(
-        self, reference: tuple[str, str], found: Mapping[str, StoredObject], unsound: Collection[str]
+        self, reference: tuple[str, str], found: Mapping[str, Indexed], unsound: Collection[str]
     ) -> FailureReason:
         sop_class, uid = reference
         stored = found.get(uid)
@@ -263,7 +262,7 @@ class Verification:
         return FailureReason.PROCESSING_FAILURE if uid in unsound else FailureReason.NONE
 
 
-def _at_once(chunk: Sequence[tuple[str, str]], found: Mapping[str, StoredObject]) -> Sequence[tuple[str, str]]:
+def _at_once(chunk: Sequence[tuple[str, str]], found: Mapping[str, Indexed]) -> Sequence[tuple[str, str]]:
     """The first ones, at least one, that can be read in a moment: what a crash would make be read again."""
     size = 0
     for number, (_, uid) in enumerate(chunk):
@@ -274,8 +273,8 @@ def _at_once(chunk: Sequence[tuple[str, str]], found: Mapping[str, StoredObject]
     return chunk
 
 
-def _seen(stored: StoredObject | None) -> rows.Seen | None:
-    return None if stored is None else rows.Seen(stored.sop_class_uid, bytes.fromhex(stored.digest))
+def _seen(stored: Indexed | None) -> rows.Seen | None:
+    return None if stored is None else rows.Seen(stored.sop_class_uid, stored.digest)
 
 
 def _conclude(

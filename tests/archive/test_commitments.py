@@ -19,9 +19,8 @@ from kit.samples import CT, Sample, put, rows, settings_for
 from pacslite.archive.archive import Archive
 from pacslite.archive.commitment import FailureReason, RequestState, Verdict
 from pacslite.archive.commitments import CHUNK_INSTANCES, Verification
-from pacslite.archive.file_checks import FileChecks
+from pacslite.archive.file_checks import FileChecks, Indexed
 from pacslite.archive.index.reader import IndexReader
-from pacslite.archive.model import StoredObject
 from pacslite.archive.settings import DuplicatePolicy
 from pacslite.facts import ignore
 
@@ -294,7 +293,7 @@ class Interrupted(FileChecks):
         super().__init__(reader, asking.archive.workshop.threads, asking.folder)
         self._happens = happens
 
-    async def unsound(self, objects: Sequence[StoredObject], *, digest: bool) -> set[str]:
+    async def unsound(self, objects: Sequence[Indexed], *, digest: bool) -> set[str]:
         found = await super().unsound(objects, digest=digest)
         await self._happens()
         return found

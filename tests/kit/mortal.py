@@ -18,6 +18,7 @@ from kit.dying import LAST_WORDS
 from kit.dying import Order as _Order
 from kit.dying import Step as _Step
 from kit.server import RunningServer
+from kit.wait import eventually
 
 _TESTS = Path(__file__).resolve().parent.parent
 _GONE_S = 40.0
@@ -57,8 +58,8 @@ class Forge:
         self._last: Process | None = None
 
     def run(self, command: Sequence[str], *, log: Path, folder: Path, die: Step | None = None) -> Process:
-        """Start ``pacslite`` with these arguments; the one before must have ended."""
-        assert self._last is None or self._last.poll() is not None, "it makes one process at a time"
+        """Start ``pacslite`` with these arguments. There is one process at a time: the one before is killed."""
+        self._kill_last()
         order: _Order = {
             "command": list(command),
             "steps": [] if die is None else [die.encoded()],
@@ -73,14 +74,17 @@ class Forge:
         return self._last
 
     def close(self) -> None:
-        if self._last is not None and self._last.poll() is None:
-            self._last.kill()
-            self._last.wait(_GONE_S)
+        self._kill_last()
         assert self._program.stdin is not None
         assert self._program.stdout is not None
         self._program.stdin.close()
         self._program.wait(_GONE_S)
         self._program.stdout.close()
+
+    def _kill_last(self) -> None:
+        if self._last is not None and self._last.poll() is None:
+            self._last.kill()
+            self._last.wait(_GONE_S)
 
 
 class Process:
@@ -122,11 +126,15 @@ class Process:
 
 
 class MortalServer(RunningServer):
-    """A :class:`~kit.server.RunningServer` that can be told at which step to die."""
+    """A :class:`~kit.server.RunningServer` that can be told at which step to die. With ``fixed_port`` it listens there
+    each time."""
 
-    def __init__(self, data: Path, forge: Forge, *, settings: Mapping[str, object] | None = None) -> None:
+    def __init__(
+        self, data: Path, forge: Forge, *, settings: Mapping[str, object] | None = None, fixed_port: int = 0
+    ) -> None:
         super().__init__(data, settings=settings)
         self._forge = forge
+        self._fixed_port = fixed_port
         self._die: Step | None = None
 
     def start_and_die(self, step: Step) -> bool:
@@ -153,7 +161,7 @@ class MortalServer(RunningServer):
         return code is not None
 
     def _spawn(self, command: Sequence[str]) -> Process:
-        arguments = command[command.index("serve") :]
+        arguments = [*command[command.index("serve") :], "--port", str(self._fixed_port)]
         return self._forge.run(arguments, log=self.log_file, folder=self.data.parent, die=self._die)
 
 
@@ -174,15 +182,16 @@ def mortal_server(data: Path, *, settings: Mapping[str, object] | None = None) -
         yield MortalServer(data, own, settings=settings)
 
 
-def survive(server: MortalServer, step: Step, work: Callable[[], object], *, most: int = 60) -> int:
+def survive(server: MortalServer, step: Step, work: Callable[[], bool], *, most: int = 60) -> int:
     """Start the server so that it dies at the first such step, start it again so that it dies at the second, and so on,
-    each time over what the last death left; until ``work`` comes to its end with the server alive, which is then
-    stopped. ``work`` ends early when the server is dead. Answers how often it died."""
+    each time over what the last death left; until ``work`` is done and the server has stopped in good order. ``work``
+    answers whether it is done; if it is not, the server is dead. Answers how often it died."""
     for nth in range(1, most + 1):
         if server.start_and_die(replace(step, nth=nth)):
-            work()
-            if not server.is_dead:
-                assert server.stop() == 0, server.log
+            if not work():
+                eventually(lambda: server.is_dead, f"death {step}")
+            elif server.stop() == 0:
                 return nth - 1
+            assert LAST_WORDS in server.log
         server.kill()
     raise AssertionError(f"there is no end to {step}:\n{server.log}")

@@ -113,7 +113,8 @@ class RunningServer:
         try:
             eventually(lambda: self._says_where(before) or self.exit_code is not None, "first lines", within_s=START_S)
             assert self.exit_code is None, f"pacslite serve ended with exit code {self.exit_code}:\n{self.log}"
-            eventually(lambda: is_answering(self.port), "C-ECHO", within_s=START_S)
+            eventually(lambda: is_answering(self.port) or self.exit_code is not None, "C-ECHO", within_s=START_S)
+            assert self.exit_code is None, f"pacslite serve ended with exit code {self.exit_code}:\n{self.log}"
         except BaseException:
             self.kill()
             raise

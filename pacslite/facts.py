@@ -287,6 +287,16 @@ class CommitmentAsked(Fact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CommitmentOverdue(Fact):
+    """A destination took our question and has told no result for too long. It is asked anew, or ``given_up``."""
+
+    destination: str
+    rule: str
+    instances: int
+    given_up: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CommitmentAnswered(Fact):
     """A destination has told a result; only what is new in it counts, so a repetition counts nothing.
 

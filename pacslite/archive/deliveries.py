@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from pacslite.archive.index import delivery_rows, job_rows
+from pacslite.archive.index import asking_rows, delivery_rows, job_rows
+from pacslite.archive.index.asking_rows import Asker
 from pacslite.archive.index.commit import GroupCommit
-from pacslite.archive.index.delivery_rows import Manner, Refusal, Transaction
+from pacslite.archive.index.delivery_rows import Refusal, Transaction
 from pacslite.archive.index.writer import IndexWriter
 from pacslite.archive.job import Job, JobKind, Lane, NewJob, Priority
 from pacslite.archive.jobs import Change
@@ -24,7 +25,7 @@ from pacslite.archive.model import StoredObject
 from pacslite.archive.rules import ForwardRule
 from pacslite.dicom.uids import new_uid
 
-__all__ = ["Answer", "Answered", "AskManner", "Deliveries", "Question", "Refusal", "record"]
+__all__ = ["Answer", "Answered", "AskManner", "Deliveries", "Question", "Refusal", "Silence", "record"]
 
 
 def record(job: Job, stored: StoredObject, *, now: float, ask_after_s: float) -> Change:
@@ -60,9 +61,13 @@ class AskManner:
     most: int = 1000
     max_resends: int = 3
 
-    @property
-    def times(self) -> Manner:
-        return Manner(ask_after_s=self.ask_after_s, ask_again_s=self.ask_again_s, give_up_s=self.give_up_s)
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """Of so many objects a destination should have told a result long ago; whether it is asked no more."""
+
+    objects: int
+    given_up: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +117,28 @@ class Deliveries:
         self._manner = manner
         self._clock = clock
 
-    async def begin(self, lane: Lane) -> None:
-        """Somebody is going to ask: before the first :meth:`question`."""
-        overdue = self._clock() - self._manner.ask_again_s
-        await self._index.run(lambda writer: delivery_rows.begin_asking(writer, lane, overdue=overdue))
+    async def begin(self, job: Job) -> Silence | None:
+        """The job that asks is going to be performed, question by question. If silence has lasted for too long nothing
+        more is asked: the job is to be settled by :meth:`gave_up`."""
+        now = self._clock()
+        overdue = now - self._manner.ask_again_s
+        # One that was retried by hand, or has something new to ask, has no such words.
+        is_late = bool(self._manner.give_up_s and job.last_error) and now - job.created_at >= self._manner.give_up_s
+
+        def change(writer: IndexWriter) -> Silence | None:
+            silent = delivery_rows.count_overdue(writer, job.lane, overdue=overdue)
+            silence = Silence(silent, is_late) if silent else None
+            if silence is None or not silence.given_up:
+                delivery_rows.begin_asking(writer, job.lane, overdue=overdue)
+            return silence
+
+        return await self._index.run(change)
+
+    def gave_up(self, job: Job, silence: Silence) -> Change:
+        """For the settlement of the job that asks: it is dead."""
+        why = f"no result for {asking_rows.counted_objects(silence.objects)}"
+        asker = Asker(job.id, job.created_at)
+        return lambda writer: asking_rows.give_up_asking(writer, job.lane, asker, why=why, now=self._clock())
 
     async def question(self, lane: Lane) -> Question | None:
         """What to ask next, in a transaction of its own; None if there is nothing more to be asked."""
@@ -135,11 +158,18 @@ class Deliveries:
 
         Without ``all_of_it`` the rest is to be asked at once.
         """
-        times = self._manner.times if all_of_it else replace(self._manner.times, ask_after_s=0.0)
+        manner = self._manner
 
         def change(writer: IndexWriter) -> None:
             now = self._clock()
-            delivery_rows.settle_asking(writer, job.lane, times, now=now, job=(job.id, job.created_at))
+            asking_rows.settle_asking(
+                writer,
+                job.lane,
+                after_s=manner.ask_after_s if all_of_it else 0.0,
+                again_s=manner.ask_again_s,
+                now=now,
+                asker=Asker(job.id, job.created_at if job.last_error else now),
+            )
 
         return change
 
@@ -170,8 +200,8 @@ class Deliveries:
         resent = [refusal for refusal in refusals if self._send_again(writer, refusal, transaction, now)]
         delivery_rows.answered(writer, transaction, committed=len(rules_committed), failed=len(refusals), now=now)
         for rule in {*rules_committed, *(refusal.rule for refusal in refusals)}:
-            lane = Lane(transaction.destination, JobKind.ASK, rule)
-            delivery_rows.settle_asking(writer, lane, self._manner.times, now=now)
+            lane, manner = Lane(transaction.destination, JobKind.ASK, rule), self._manner
+            asking_rows.settle_asking(writer, lane, after_s=manner.ask_after_s, again_s=manner.ask_again_s, now=now)
         return Answered(
             destination=transaction.destination,
             asked_at=transaction.asked_at,

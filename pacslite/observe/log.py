@@ -69,6 +69,7 @@ class LogObserver:
             facts.CommitmentVerified: self._commitment_verified,
             facts.CommitmentReported: self._commitment_reported,
             facts.CommitmentAsked: self._commitment_asked,
+            facts.CommitmentOverdue: self._commitment_overdue,
             facts.CommitmentAnswered: self._commitment_answered,
             facts.CommitmentRefused: self._commitment_refused,
             facts.CommitmentUnexpected: self._commitment_unexpected,
@@ -238,6 +239,12 @@ class LogObserver:
         what = f"asked to commit to {_counted(fact.instances, 'object')} of rule {fact.rule}"
         transaction = self._text(clean(fact.transaction))
         self._log(logging.INFO, fact, f"{clean(fact.destination)} {what}, transaction {transaction}")
+
+    def _commitment_overdue(self, fact: facts.CommitmentOverdue) -> None:
+        what = f"has not told whether it commits to {_counted(fact.instances, 'object')} of rule {fact.rule}"
+        then = "given up; see pacslite jobs" if fact.given_up else "asked anew"
+        level = logging.ERROR if fact.given_up else logging.WARNING
+        self._log(level, fact, f"{clean(fact.destination)} {what}: {then}")
 
     def _commitment_answered(self, fact: facts.CommitmentAnswered) -> None:
         resent = f", not to {fact.resent} that will be sent again" if fact.resent else ""

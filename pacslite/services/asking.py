@@ -21,7 +21,7 @@ from pacslite.dicom.uids import STORAGE_COMMITMENT_PUSH_MODEL, STORAGE_COMMITMEN
 from pacslite.dimse.command import DATA_SET_FOLLOWS, CommandField, CommandSet, Tag
 from pacslite.dimse.service import Context
 from pacslite.dimse.status import Kind, kind_of
-from pacslite.facts import CommitmentAsked, Observe
+from pacslite.facts import CommitmentAsked, CommitmentOverdue, Observe
 from pacslite.net.association import Association, Perform
 from pacslite.net.requestor import Proposal, associate
 from pacslite.services.commitment_data_set import CommitmentRequest, Reference, write_request
@@ -82,7 +82,19 @@ class AskPerformer:
             if callee is None:
                 round.failed(job, f"{job.lane.destination} is no peer with a port")
                 continue
-            await self._deliveries.begin(job.lane)
+            silence = await self._deliveries.begin(job)
+            if silence is not None:
+                self._observe(
+                    CommitmentOverdue(
+                        destination=job.lane.destination,
+                        rule=job.lane.rule,
+                        instances=silence.objects,
+                        given_up=silence.given_up,
+                    )
+                )
+                if silence.given_up:
+                    round.done(job, self._deliveries.gave_up(job, silence))
+                    continue
             question = await self._deliveries.question(job.lane)
             if question is None:
                 round.done(job, self._deliveries.asked(job))

@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from kit.delivering import ARCHIVE, ASK, Delivering, delivering
 from kit.samples import CT, rows
-from pacslite.archive.deliveries import Answer
+from pacslite.archive.deliveries import Answer, Silence
 from pacslite.archive.job import Priority
 from pacslite.archive.rules import ForwardRule
 
@@ -72,7 +72,7 @@ async def test_more_deliveries_leave_who_is_asking_alone(sent: Delivering) -> No
     (job,) = await sent.take()
     await sent.deliver("2")
     assert [job[0] for job in sent.asking()] == ["running"]
-    await sent.settle(job)
+    await sent.settle(job, sent.deliveries.asked(job))
     assert sent.asking() == [("waiting", 1010.0, 1020.0, 0, "")]
 
 
@@ -89,7 +89,7 @@ async def test_a_question_that_waits_for_a_result_does_not_keep_later_deliveries
     await sent.deliver("1")
     sent.now = 1010.0
     await sent.ask()
-    assert sent.asking() == [("waiting", 1000.0, 2010.0, 0, "no result yet")]
+    assert sent.asking() == [("waiting", 1010.0, 2010.0, 0, "no result yet")]
     sent.now = 1500.0
     await sent.deliver("2")
     assert sent.asking() == [("waiting", 1500.0, 1510.0, 0, "")]
@@ -146,7 +146,7 @@ async def test_a_question_without_a_result_is_put_again_when_its_time_is_up(sent
     sent.now = 1510.0
     (about_the_new_one,) = await sent.ask()
     assert about_the_new_one.references == [(CT, "2")]
-    assert sent.asking() == [("waiting", 1500.0, 2010.0, 0, "no result yet")]
+    assert sent.asking() == [("waiting", 1510.0, 2010.0, 0, "no result yet")]
     sent.now = 2010.0
     (again,) = await sent.ask()
     assert again.references == [(CT, "1")]
@@ -156,10 +156,39 @@ async def test_a_silent_destination_is_given_up_in_the_end(sent: Delivering) -> 
     await sent.deliver("1", "2")
     sent.now = 1010.0
     await sent.ask()
-    for _ in range(5):
+    assert sent.silence is None
+    for _ in range(4):
         sent.now += 1000.0
+        assert len(await sent.ask()) == 1
+        assert sent.silence == Silence(2, given_up=False)
+    sent.now += 1000.0
+    assert await sent.ask() == []
+    assert sent.silence == Silence(2, given_up=True)
+    assert sent.asking() == [("dead", 1010.0, 6010.0, 0, "no result for 2 objects")]
+
+
+async def test_a_result_that_comes_after_giving_up_still_counts(quick_path: Path) -> None:
+    async with delivering(quick_path, give_up_s=1000.0) as sent:
+        await sent.deliver("1")
+        sent.now = 1010.0
+        (question,) = await sent.ask()
+        sent.now = 2010.0
+        assert await sent.ask() == []
+        assert (await sent.answer(question, committed=("1",))).committed == 1
+        assert sent.asking() == []
+
+
+async def test_somebody_who_retries_what_was_given_up_has_it_asked_for_as_long_as_at_first(quick_path: Path) -> None:
+    async with delivering(quick_path, give_up_s=1000.0) as sent:
+        await sent.deliver("1")
+        sent.now = 1010.0
         await sent.ask()
-    assert sent.asking() == [("dead", 1000.0, 7010.0, 0, "no result for 2 objects")]
+        sent.now = 2010.0
+        assert await sent.ask() == []
+        await sent.change("UPDATE jobs SET state = 'waiting', due_at = 2020, last_error = ''")
+        sent.now = 2020.0
+        assert len(await sent.ask()) == 1
+        assert sent.asking() == [("waiting", 2020.0, 3020.0, 0, "no result yet")]
 
 
 async def test_what_was_delivered_again_is_asked_about_again(sent: Delivering) -> None:
@@ -178,9 +207,9 @@ async def test_what_was_left_when_time_was_up_is_asked_about_at_once(quick_path:
         await sent.deliver("1", "2")
         sent.now = 1010.0
         (job,) = await sent.take()
-        await sent.deliveries.begin(ASK)
+        await sent.deliveries.begin(job)
         assert await sent.deliveries.question(ASK)
-        await sent.settle(job, all_of_it=False)
+        await sent.settle(job, sent.deliveries.asked(job, all_of_it=False))
         assert sent.asking() == [("waiting", 1010.0, 1010.0, 0, "")]
 
 
@@ -262,7 +291,7 @@ async def test_what_an_answer_does_not_mention_is_asked_about_again(sent: Delive
     sent.now = 1010.0
     (question,) = await sent.ask()
     await sent.answer(question, committed=("1",))
-    assert sent.asking() == [("waiting", 1000.0, 2010.0, 0, "no result yet")]
+    assert sent.asking() == [("waiting", 1010.0, 2010.0, 0, "no result yet")]
     sent.now = 2010.0
     (again,) = await sent.ask()
     assert again.references == [(CT, "2")]
@@ -329,15 +358,33 @@ async def test_an_answer_may_come_while_it_is_still_being_asked(sent: Delivering
     await sent.deliver("1")
     sent.now = 1010.0
     (job,) = await sent.take()
-    await sent.deliveries.begin(ASK)
+    await sent.deliveries.begin(job)
     question = await sent.deliveries.question(ASK)
     assert question is not None
     assert await sent.deliveries.asked_of(question.transaction_uid) == ARCHIVE
     await sent.answer(question, committed=("1",))
     assert [job[0] for job in sent.asking()] == ["running"]
     await sent.deliveries.accepted(question)
-    await sent.settle(job)
+    await sent.settle(job, sent.deliveries.asked(job))
     assert sent.asking() == []
+
+
+async def test_an_answer_does_not_put_off_a_question_that_was_not_accepted(quick_path: Path) -> None:
+    async with delivering(quick_path, most=1) as sent:
+        await sent.deliver("1", "2")
+        sent.now = 1010.0
+        (job,) = await sent.take()
+        await sent.deliveries.begin(job)
+        accepted, refused = await sent.deliveries.question(ASK), await sent.deliveries.question(ASK)
+        assert accepted is not None
+        assert refused is not None
+        await sent.deliveries.accepted(accepted)
+        await sent.archive.outbox.fail(job, reason="too busy", due_at=1015.0)
+        await sent.answer(accepted, committed=[uid for _, uid in accepted.references])
+        assert sent.asking() == [("waiting", 1000.0, 1015.0, 1, "too busy")]
+        sent.now = 1015.0
+        (again,) = await sent.ask()
+        assert again.references == refused.references
 
 
 async def test_somebody_who_retries_what_was_refused_has_it_asked_and_sent_anew(sent: Delivering) -> None:

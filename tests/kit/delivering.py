@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,9 +10,10 @@ from pathlib import Path
 from kit.samples import CT, Sample, put, rows, settings_for
 from pacslite.archive import deliveries
 from pacslite.archive.archive import Archive
-from pacslite.archive.deliveries import Answer, Answered, AskManner, Deliveries, Question
+from pacslite.archive.deliveries import Answer, Answered, AskManner, Deliveries, Question, Silence
 from pacslite.archive.index import job_rows
 from pacslite.archive.job import Job, JobKind, JobState, Lane, Priority
+from pacslite.archive.jobs import Change, Settled
 from pacslite.archive.model import StoredObject
 from pacslite.archive.rules import ForwardRule
 from pacslite.facts import ignore
@@ -65,6 +66,8 @@ class Delivering:
     manner: AskManner
     rules: Mapping[str, ForwardRule]
     now: float = 1000.0
+    silence: Silence | None = None
+    """What it was told when it was last asked."""
     heard: list[str] = field(default_factory=list)
     """What whoever works was told: destinations that have answered."""
 
@@ -100,25 +103,27 @@ class Delivering:
             lambda writer: job_rows.take(writer, lane, most=1, lease="me", now=now, until=now + 100)
         )
 
-    async def settle(self, job: Job, *, all_of_it: bool = True) -> None:
-        change = self.deliveries.asked(job, all_of_it=all_of_it)
-        await self.archive.workshop.index.run(lambda writer: job_rows.settle(writer, job) and change(writer))
+    async def settle(self, job: Job, change: Change) -> None:
+        await self.archive.outbox.settle([Settled(job=job, change=change)])
 
     async def ask(self, *, accepted: bool = True) -> list[Question]:
         """All that is due, as whoever performs the job does it."""
         jobs = await self.take()
         assert jobs, "the job that asks is not due"
         questions: list[Question] = []
-        await self.deliveries.begin(ASK)
+        self.silence = await self.deliveries.begin(jobs[0])
+        if self.silence is not None and self.silence.given_up:
+            await self.settle(jobs[0], self.deliveries.gave_up(jobs[0], self.silence))
+            return []
         while question := await self.deliveries.question(ASK):
             questions.append(question)
             if accepted:
                 await self.deliveries.accepted(question)
-        await self.settle(jobs[0])
+        await self.settle(jobs[0], self.deliveries.asked(jobs[0]))
         return questions
 
     async def answer(
-        self, question: Question, *, committed: tuple[str, ...] = (), failed: Mapping[str, int] | None = None
+        self, question: Question, *, committed: Sequence[str] = (), failed: Mapping[str, int] | None = None
     ) -> Answered:
         answer = Answer(
             transaction_uid=question.transaction_uid, committed=committed, failed=tuple((failed or {}).items())

@@ -9,7 +9,14 @@ from dataclasses import replace
 
 import pytest
 
-from pacslite.facts import CommitmentAnswered, CommitmentAsked, CommitmentRefused, CommitmentUnexpected, Peer
+from pacslite.facts import (
+    CommitmentAnswered,
+    CommitmentAsked,
+    CommitmentOverdue,
+    CommitmentRefused,
+    CommitmentUnexpected,
+    Peer,
+)
 from pacslite.observe.log import LogObserver
 from pacslite.observe.metrics import Metrics
 
@@ -69,6 +76,18 @@ def test_what_nobody_will_do_anything_about_is_an_error_with_its_reason(log: Log
     assert record.getMessage() == (
         f"ARCHIVE does not commit to {HASH} (Failure Reason 0112), sent again 3 times; see pacslite jobs"
     )
+
+
+def test_silence_is_a_warning_and_an_error_once_it_is_given_up(log: Log) -> None:
+    observer, records = log
+    overdue = CommitmentOverdue(destination="ARCHIVE", rule="all", instances=2, given_up=False)
+    observer(overdue)
+    observer(replace(overdue, given_up=True))
+    words = "ARCHIVE has not told whether it commits to 2 objects of rule all"
+    assert [(record.levelno, record.getMessage()) for record in records] == [
+        (logging.WARNING, f"{words}: asked anew"),
+        (logging.ERROR, f"{words}: given up; see pacslite jobs"),
+    ]
 
 
 def test_a_result_that_nobody_waits_for_is_a_warning(log: Log) -> None:

@@ -32,7 +32,7 @@ from pacslite.dimse.permission import Permission
 from pacslite.dimse.registry import Registration, ServiceRegistry
 from pacslite.dimse.service import Request, Response
 from pacslite.errors import AssociationError
-from pacslite.facts import CommitmentAsked, Fact, ignore
+from pacslite.facts import CommitmentAsked, CommitmentOverdue, Fact, ignore
 from pacslite.net.acceptor import Acceptor, AcceptorLimits
 from pacslite.net.access import AccessPolicy, UnknownCallers
 from pacslite.net.association import Association
@@ -149,6 +149,12 @@ class Asking:
         await self.performer(remotes, answer_wait_s).perform(round)
         await self.sent.archive.outbox.settle(round.settled)
         return round.failures
+
+    async def begin_again(self) -> None:
+        """After the job has failed."""
+        await self.sent.archive.outbox.release_all()
+        (job,) = await self.sent.take()
+        await self.sent.deliveries.begin(job)
 
     def performer(self, remotes: Sequence[Remote], answer_wait_s: float) -> AskPerformer:
         sent, conversations = self.sent, Conversations()
@@ -269,7 +275,7 @@ async def test_a_question_that_is_refused_fails_with_its_status_and_is_put_again
     async with archive(refuses) as (remote, _):
         failures = await asking.perform(remote, answer_wait_s=30.0)
     assert failures == [f"{ARCHIVE} answered N-ACTION with 0213H (too busy)"]
-    await asking.sent.deliveries.begin(ASK)
+    await asking.begin_again()
     assert asking.sent.states() == {"1": "to ask", "2": "to ask"}
 
 
@@ -302,7 +308,7 @@ async def test_a_destination_that_is_lost_in_the_middle_is_asked_again(asking: A
     async with archive(script) as (remote, _):
         with pytest.raises(AssociationError):
             await asking.perform(remote)
-    await asking.sent.deliveries.begin(ASK)
+    await asking.begin_again()
     assert asking.sent.states() == {"1": "to ask", "2": "to ask"}
 
 
@@ -330,3 +336,18 @@ async def test_a_job_with_nothing_left_to_ask_is_done(asking: Asking) -> None:
     await asking.sent.archive.outbox.owe([NewJob(lane=ASK, subject="all")])
     await asking.perform(Remote(host="127.0.0.1", port=1, ae_title=ARCHIVE))
     assert asking.sent.asking() == []
+
+
+async def test_silence_is_told_and_given_up_in_the_end(tmp_path: Path) -> None:
+    async with delivering(tmp_path, give_up_s=2000.0) as sent, archive(accepts) as (remote, requests):
+        await sent.deliver("1")
+        asking = Asking(sent)
+        for _ in range(3):
+            await asking.perform(remote)
+            sent.now += 1000.0
+        assert len(requests) == 2
+        assert [fact for fact in asking.facts if isinstance(fact, CommitmentOverdue)] == [
+            CommitmentOverdue(destination=ARCHIVE, rule="all", instances=1, given_up=given_up)
+            for given_up in (False, True)
+        ]
+        assert [(job[0], job[4]) for job in sent.asking()] == [("dead", "no result for 1 object")]

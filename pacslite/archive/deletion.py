@@ -49,7 +49,7 @@ from pacslite.archive.ingest import Workshop
 from pacslite.errors import ObjectsProtected
 from pacslite.facts import ObjectsDeleted
 
-__all__ = ["Conditions", "Deleted", "Deletion", "Deletions", "Level", "Standing", "Target", "protection"]
+__all__ = ["Conditions", "Deleted", "Deletion", "Deletions", "Level", "Standing", "Target", "protection", "refusal"]
 
 T = TypeVar("T")
 
@@ -70,6 +70,13 @@ def protection(standing: Standing) -> str:
     if standing.committed:
         reasons.append(f"{standing.committed:,} that we have committed to")
     return f"of {standing.instances:,} objects, {' and '.join(reasons)}" if reasons else ""
+
+
+def refusal(target: Target, standing: Standing, *, force: bool, objection: Objection = protection) -> str:
+    """Why ``target`` may not be deleted; empty if it may."""
+    if standing.studies > 1 and target.level is not Level.INSTANCE:
+        return f"it is in {standing.studies} studies; name one of them"
+    return "" if force or not standing.instances else objection(standing)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,22 +143,22 @@ class Deletions:
         begun = await self._workshop.index.run(lambda writer: run.begin(writer, time.time()))
         if isinstance(begun, str):
             raise ObjectsProtected(f"{target.level} {target.uid}: {begun}")
-        deleted, refusal, completed = Deleted(), "", False
+        deleted, why, completed = Deleted(), "", False
         try:
             for at in range(0, len(begun.uids), batch):
                 end = min(at + batch, len(begun.uids))
                 gone = await self._undisturbed(self._go(run, begun, begun.uids[at:end], is_last=end == len(begun.uids)))
-                deleted, refusal = deleted + gone.deleted, gone.refusal
-                if refusal:
+                deleted, why = deleted + gone.deleted, gone.refusal
+                if why:
                     break
                 progress(end, len(begun.uids))
-            completed = not refusal
+            completed = not why
         finally:
             if begun.uids:
                 self._tell(run, begun, deleted, completed=completed, seconds=time.perf_counter() - started)
-        if refusal:
+        if why:
             so_far = f"; {deleted.instances:,} had been deleted before" if deleted.instances else ""
-            raise ObjectsProtected(f"{target.level} {target.uid}: {refusal}{so_far}")
+            raise ObjectsProtected(f"{target.level} {target.uid}: {why}{so_far}")
         return deleted
 
     async def history(self, most: int) -> Sequence[Deletion]:
@@ -266,27 +273,24 @@ class _Run:
         connection, target = writer.connection, self.target
         writer.flush()
         whole = standing(connection, target, self.conditions)
-        if whole.studies > 1:
-            return f"is in {whole.studies} studies; name one of them"
-        refusal = self.objection(whole) if whole.instances else ""
-        if refusal and not self.force:
-            return refusal
+        if words := refusal(target, whole, force=self.force, objection=self.objection):
+            return words
+        forced = self.force and bool(whole.instances and self.objection(whole))
         uids, study_uid = members(connection, target), study_of(connection, target)
         record = 0
         if uids:
-            values = (target.level.value, target.uid, study_uid, self.deleted_by, bool(refusal), now)
+            values = (target.level.value, target.uid, study_uid, self.deleted_by, forced, now)
             record = connection.execute(_BEGIN, values).lastrowid or 0
-        return _Begun(record=record, study_uid=study_uid, forced=bool(refusal), uids=uids)
+        return _Begun(record=record, study_uid=study_uid, forced=forced, uids=uids)
 
     def remove(
         self, writer: IndexWriter, *, begun: _Begun, uids: Sequence[str], places: Sequence[str], ended_at: float | None
     ) -> Removed | str:
         """Some of the objects; ``ended_at`` is for the last ones."""
         writer.flush()
-        if not self.force:
-            some = standing(writer.connection, uids, self.conditions)
-            if refusal := self.objection(some) if some.instances else "":
-                return refusal
+        some = standing(writer.connection, uids, self.conditions)
+        if not self.force and some.instances and (words := self.objection(some)):
+            return words
         removed = removal.remove(writer, uids, places=places)
         ended = None if removed.left else ended_at
         writer.connection.execute(_GO_ON, (removed.instances, removed.bytes, ended, begun.record))

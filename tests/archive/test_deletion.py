@@ -137,6 +137,8 @@ async def test_what_was_kept_aside_of_an_object_that_is_lost_goes_with_its_study
         await put(archive, ONE)
         await put(archive, ONE.but(pixels=b"other"))
         await archive.workshop.index.run(lambda writer: writer.remove(ONE.instance))
+        for level, uid in ((Level.STUDY, ONE.study), (Level.SERIES, ONE.series), (Level.INSTANCE, ONE.instance)):
+            assert (await archive.deletions.standing(Target(level=level, uid=uid))).conflicts == 1
         deleted = await archive.deletions.delete(Target(level=Level.STUDY, uid=ONE.study), deleted_by="somebody")
         assert deleted == Deleted(conflicts=1, bytes=len(ONE.but(pixels=b"other").data_set()))
         assert files(quick_path, "conflicts") == []
@@ -168,7 +170,7 @@ async def test_series_of_two_studies_with_one_uid_are_only_deleted_by_study(quic
     async with Archive.open(settings_for(quick_path), observe=ignore) as archive:
         for study in range(2):
             await put(archive, sample(study, 0, 0).but(series="1.2.8"))
-        with pytest.raises(ObjectsProtected, match="is in 2 studies"):
+        with pytest.raises(ObjectsProtected, match="it is in 2 studies"):
             await archive.deletions.delete(Target(level=Level.SERIES, uid="1.2.8"), deleted_by="x", force=True)
         await archive.deletions.delete(Target(level=Level.SERIES, uid="1.2.8", study_uid="1.2.1"), deleted_by="x")
         assert rows(quick_path, "SELECT study_uid FROM studies") == [("1.2.0",)]

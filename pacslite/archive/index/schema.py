@@ -165,6 +165,8 @@ conflicts = Table(
     _text("reason"),
     # The same one arriving again is the same conflict.
     UniqueConstraint("sop_instance_uid", "digest", "transfer_syntax_uid"),
+    # What is deleted with a study though its object is not there any more.
+    Index("conflicts_by_study", "study_uid"),
 )
 
 # Patient's Name where a pattern begins with a star: three characters in a row of it are found here. Only what is found

@@ -78,7 +78,7 @@ _OF_LIST: Final = (
     "FROM json_each(:uids) u CROSS JOIN instances i ON i.sop_instance_uid = u.value"
     " LEFT JOIN series se ON se.id = i.series LEFT JOIN studies st ON st.id = se.study"
 )
-# What was kept aside for an object that is not there any more: of the study that it says itself.
+# What was kept aside for an object that is not there any more belongs where it says itself.
 _CONFLICTS_LEFT: Final = {
     Level.STUDY: "c.study_uid = :uid",
     Level.SERIES: "c.series_uid = :uid AND :study_uid IN ('', c.study_uid)",
@@ -127,6 +127,9 @@ def standing(
         },
     ).fetchone()
     studies, instances, size, conflicts, conflict_bytes, newest, *counts = row
+    if isinstance(of, Target):
+        left, left_bytes = connection.execute(f"SELECT count(*), total(c.size) {_left(of)}", _parameters(of)).fetchone()
+        conflicts, conflict_bytes = conflicts + left, conflict_bytes + int(left_bytes)
     forwards, committed, awaited, undelivered, uncommitted = counts
     return Standing(
         studies=studies,
@@ -147,11 +150,15 @@ def members(connection: sqlite3.Connection, target: Target) -> list[str]:
     """The SOP Instance UIDs of a target's objects, those that are only kept aside included; in the order of rows."""
     statement = (
         f"SELECT sop_instance_uid FROM (SELECT i.sop_instance_uid, i.id {_OF_TARGET[target.level]} ORDER BY i.id)"
-        " UNION ALL SELECT DISTINCT c.sop_instance_uid FROM conflicts c"
-        f" WHERE {_CONFLICTS_LEFT[target.level]}"
-        " AND NOT EXISTS (SELECT 1 FROM instances i WHERE i.sop_instance_uid = c.sop_instance_uid)"
+        f" UNION ALL SELECT DISTINCT c.sop_instance_uid {_left(target)}"
     )
     return [uid for (uid,) in connection.execute(statement, _parameters(target))]
+
+
+def _left(target: Target) -> str:
+    """Of what was kept aside for objects that are not there any more."""
+    there = "EXISTS (SELECT 1 FROM instances i WHERE i.sop_instance_uid = c.sop_instance_uid)"
+    return f"FROM conflicts c WHERE {_CONFLICTS_LEFT[target.level]} AND NOT {there}"
 
 
 def study_of(connection: sqlite3.Connection, target: Target) -> str:

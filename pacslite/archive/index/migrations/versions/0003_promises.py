@@ -152,4 +152,5 @@ _STATEMENTS = (
     )
     """,
     "CREATE INDEX deletions_by_uid ON deletions (uid)",
+    "CREATE INDEX conflicts_by_study ON conflicts (study_uid)",
 )

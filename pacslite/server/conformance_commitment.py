@@ -12,7 +12,9 @@ from pacslite.errors import (
     MissingAttribute,
     MistypedArgument,
     NoSuchAction,
+    NoSuchEventType,
     NoSuchObjectInstance,
+    NotAuthorized,
     ProcessingFailure,
     ResourceLimitation,
 )
@@ -44,6 +46,16 @@ _REFUSALS: tuple[tuple[type[DimseError], str], ...] = (
     (NoSuchAction, "The Action Type ID is not 1."),
     (MistypedArgument, "There is no data set."),
     (ResourceLimitation, "The request is longer, or names more instances, than is taken."),
+)
+_RESULT_REFUSALS: tuple[tuple[type[DimseError], str], ...] = (
+    (ProcessingFailure, "The data set cannot be decoded, or the index cannot be written."),
+    (NoSuchObjectInstance, "The SOP Instance is not the well-known one of the Push Model."),
+    (NoSuchEventType, "The Event Type ID is neither 1 nor 2."),
+    (ClassInstanceConflict, "The SOP Class is not that of the Push Model."),
+    (MissingAttribute, "There is no Transaction UID."),
+    (NotAuthorized, "Another AE was asked."),
+    (MistypedArgument, "There is no data set."),
+    (ResourceLimitation, "The result is longer than is taken."),
 )
 _REASONS = (
     (0x0110, "The file is missing, cut short, or not what was received."),
@@ -128,11 +140,24 @@ def _as_scu(config: Config) -> Iterator[str]:
         (
             f"{settings.ask_after_s:g} s after the last object was sent. The association is kept open for the result "
             f"for {settings.answer_wait_s:g} s; afterwards the destination has to call us, and may propose to be SCP.",
-            f"Without a result it is asked anew after {settings.ask_again_s:g} s, with a new Transaction UID.",
+            f"Without a result it is asked anew after {settings.ask_again_s:g} s, with a new Transaction UID"
+            f"{_for(config.outbox.retry_for_s)}. A result of the earlier transaction is taken however late it comes, "
+            "for objects that have not been sent again since.",
             f"An object that it does not commit to is sent again, at most {settings.max_resends} times. An object that "
-            "is in neither sequence of the result counts as not committed.",
+            "is in neither sequence of the result is asked about again with those that have none.",
+            "A question that is answered with anything but success is put again as forwards are, and so it is if the "
+            "presentation context is refused.",
         )
     )
+    yield "Results (N-EVENT-REPORT) are taken from the AE that was asked, or from its address, on any association,"
+    yield "whatever roles were agreed. Of the Event Type ID and the two sequences, the sequences are believed."
+    yield ""
+    yield "| status | when |"
+    yield "|---|---|"
+    yield "| 0000 | What follows from the result is on stable storage; or it is of no transaction that we know. |"
+    for error, when in _RESULT_REFUSALS:
+        yield f"| {error.status:04X} | {when} |"
+    yield ""
 
 
 def _points(points: tuple[str, ...]) -> Iterator[str]:

@@ -10,11 +10,13 @@ import pytest
 from kit.commandline import RunCommand
 from kit.encode import EXPLICIT_LITTLE
 from kit.odd import SECONDARY_CAPTURE, make
-from kit.peers import storescu
+from kit.peers import storescp, storescu
+from kit.retrievable import peer, received
 from kit.samples import rows as index_rows
 from kit.server import RunningServer
 from kit.shipped import DicomObject
 from kit.store import Store
+from kit.wait import eventually
 from pacslite.cli.exits import Exit
 from pacslite.dicom.part10 import file_meta
 
@@ -145,6 +147,25 @@ def test_import_beside_a_running_server(
         assert sent.code == 0, sent
     counted = json.loads(pacslite("stats", "--data", server.data, "--json").out)
     assert (counted["instances"], counted["conflicts"]) == (len(objects), 0)
+
+
+def test_what_is_imported_is_forwarded_by_the_server_that_runs(
+    pacslite: RunCommand, tmp_path: Path, outbox: tuple[Path, list[DicomObject]]
+) -> None:
+    folder, objects = outbox
+    with storescp(tmp_path / "archive") as archive:
+        settings = {
+            **peer(0, "ARCHIVE", archive.port),
+            "forward.0.name": "all",
+            "forward.0.to": ["ARCHIVE"],
+        }
+        with RunningServer(tmp_path / "data", settings=settings) as server:
+            sets = [part for key, value in settings.items() for part in ("--set", f"{key}={json.dumps(value)}")]
+            ended = pacslite("import", folder, "--data", server.data, *NO_RESERVE, *sets)
+            assert ended.code == Exit.OK, ended
+            eventually(lambda: not index_rows(server.data, "SELECT * FROM jobs"), "nothing is owed", within_s=20)
+        got = received(tmp_path / "archive")
+    assert {uid: one.data_set for uid, one in got.items()} == {one.sop_instance: one.data_set for one in objects}
 
 
 def test_import_does_not_feed_on_itself(pacslite: RunCommand, filled: Path) -> None:

@@ -59,6 +59,7 @@ class Modality:
     told: list[Told] = field(default_factory=list)
     received: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
+    answering: list[threading.Thread] = field(default_factory=list)
 
     # --- Asking -----------------------------------------------------------------------------------------------------
 
@@ -96,7 +97,7 @@ class Modality:
     def ask_and_leave(
         self, port: int, references: Iterable[Reference], *, called: str = "PACSLITE", transaction: str = ""
     ) -> str:
-        """Ask, and release as soon as that is answered."""
+        """Ask, and release as soon as that is answered. Nothing may come on that association: see :meth:`wait`."""
         with self.calling(port, called=called) as association:
             return self.ask(association, references, transaction=transaction)
 
@@ -125,6 +126,8 @@ class Modality:
     def wait(self, count: int = 1, *, within_s: float = 20.0) -> Sequence[Told]:
         """What it was told and has answered, as soon as it is so many."""
         eventually(lambda: len(self.told) >= count, f"{count} reports", within_s=within_s)
+        for thread in self.answering:  # pynetdicom hangs if it is to release while one answers
+            thread.join(within_s)
         return self.told
 
     def only(self) -> Told:
@@ -136,13 +139,14 @@ class Modality:
 
     def _ae(self) -> AE:
         ae = AE(ae_title=self.title)
-        ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = 30
+        ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = 60
         return ae
 
     def _take(self, event: Any, over: str) -> tuple[int, None]:
         with self.lock:
             self.received += 1
             number = self.received
+            self.answering.append(threading.current_thread())
         try:
             status = self.answers(number)
         except Abort:

@@ -138,7 +138,6 @@ def test_sc_04_one_that_leaves_at_once_is_called(strict: RunningServer, listenin
             if leaving is RELEASE_RQ:
                 assert peer.read_response().status == 0x0000
                 assert isinstance(peer.read_pdu(), ReleaseRP)
-            peer.read_to_end()
         told = modality.only()
     assert told.over == NEW
     assert told.transaction == TRANSACTION

@@ -8,24 +8,31 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import sqlite3
 import threading
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from pacslite.archive.archive import Archive
-from pacslite.archive.blobs.layout import INDEX, open_layout
+from pacslite.archive.blobs.layout import open_layout, sync_folder
 from pacslite.archive.counters import recount
 from pacslite.archive.findings import Finding, Problem, Progress, Report
-from pacslite.archive.index.sqlite import connect
+from pacslite.archive.index.salvage import salvage
+from pacslite.archive.index.sqlite import connect, create, immediate
 from pacslite.archive.index.writer import IndexWriter
 from pacslite.archive.inspection import Inspection
 from pacslite.archive.reconstruction import Reconstruction
+from pacslite.archive.recovery import let_be
 from pacslite.archive.settings import ArchiveSettings, StoreMode
 
-__all__ = ["Finding", "Problem", "Progress", "check", "rebuild", "set_index_aside"]
+__all__ = ["Finding", "Problem", "Progress", "SetAside", "check", "is_index_sound", "rebuild", "set_index_aside"]
 
 _REPORT_S = 0.1
+_FRESH = "index.fresh.sqlite"
 
 
 async def check(
@@ -44,17 +51,51 @@ async def rebuild(archive: Archive) -> AsyncGenerator[Finding | Progress, None]:
             yield item
 
 
-def set_index_aside(settings: ArchiveSettings) -> str:
-    """Move an index that cannot even be opened to ``backups``; :class:`StoreInUseError` while a server runs.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetAside:
+    """Where a damaged index is now, and what of the new one was taken from it: rows by table."""
 
-    Returns its new name. Opening the archive makes an empty one, to be followed by :func:`rebuild`.
+    path: str
+    salvaged: Mapping[str, int]
+
+
+def set_index_aside(settings: ArchiveSettings) -> SetAside:
+    """Move a damaged index to ``backups``; :class:`StoreInUseError` while a server runs.
+
+    The one that takes its place has nothing but what could be read of all that is owed and promised, which no file
+    tells; to be followed by :func:`rebuild`.
     """
     with open_layout(settings.folder, StoreMode.SERVER) as layout:
-        name = f"damaged-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}.sqlite"
-        for suffix in ("", "-wal", "-shm"):
+        let_be(layout)
+        fresh = layout.folder / _FRESH
+        fresh.unlink(missing_ok=True)
+        with contextlib.closing(sqlite3.connect(fresh, isolation_level=None)) as connection:
+            create(connection)
+            with immediate(connection):
+                salvaged = salvage(layout.index, connection) if layout.index.exists() else {}
+        aside = layout.backups / f"damaged-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}.sqlite"
+        with contextlib.suppress(FileNotFoundError):
+            os.link(layout.index, aside)
+        for suffix in ("-wal", "-shm"):  # the new one must not find them: they are the old one's
             with contextlib.suppress(FileNotFoundError):
-                (layout.folder / f"{INDEX}{suffix}").rename(layout.backups / f"{name}{suffix}")
-        return str(layout.backups / name)
+                Path(f"{layout.index}{suffix}").rename(f"{aside}{suffix}")
+        fresh.rename(layout.index)
+        sync_folder(layout.backups)
+        sync_folder(layout.folder)
+        return SetAside(path=str(aside), salvaged=salvaged)
+
+
+async def is_index_sound(archive: Archive) -> bool:
+    """Whether the index can be read from end to end; takes seconds for a million objects."""
+
+    def check() -> bool:
+        with contextlib.closing(connect(archive.layout.index, busy_timeout_s=archive.settings.busy_timeout_s)) as index:
+            try:
+                return bool(index.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok")
+            except sqlite3.DatabaseError:
+                return False
+
+    return await asyncio.to_thread(check)
 
 
 def _check(archive: Archive, *, digest: bool, repair: bool) -> Report:

@@ -9,8 +9,11 @@ its end changes nothing. Nobody has to reopen anything, as the index stays the s
 
 What was stored meanwhile is caught up with inside that transaction, when no writer can be in between: rows of the old
 index that the new one does not have or has otherwise are read from their files again, and recent rows of the new one
-whose file has gone (it was in flight when it was read, and given up) are dropped. Files in flight are left to the
-process that is storing them. Writers wait for that last transaction: about four seconds for a million objects.
+whose file has gone (it was in flight when it was read, and given up) are dropped, as are those of what was deleted
+meanwhile, or is being deleted, by the record of deletions. Files in flight are left to the process that is storing
+them. Writers wait for that last transaction: about four seconds for a million objects.
+
+What is owed and promised does not follow from files: those tables stay as they are.
 
 Of several files with one SOP Instance UID the one that the old index names stays; without one, the first of a study,
 or the last if the policy is to replace. The others are reported, and left to the check that compares both ways.
@@ -19,6 +22,7 @@ or the last if the policy is to replace. The others are reported, and left to th
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sqlite3
 import time
@@ -172,6 +176,7 @@ class Reconstruction:
             with immediate(connection):
                 late = self._late_entries()
                 conflicts = self._late_conflicts()
+                deleted, deleted_conflicts = self._deleted()
                 for trigger in PATIENT_NAME_TRIGGERS:  # row by row it would take ten times as long
                     connection.execute(f"DROP TRIGGER main.{trigger}")
                 for table in reversed(_TABLES):
@@ -184,6 +189,11 @@ class Reconstruction:
                 writer = IndexWriter(connection)
                 for uid in self._ghosts():
                     writer.remove(uid)
+                for uid in deleted:
+                    if (existing := writer.find(uid)) and self._is_going(existing.path):
+                        writer.remove(uid)
+                for path in deleted_conflicts:
+                    connection.execute("DELETE FROM main.conflicts WHERE path = ?", (path,))
                 for entry in late:
                     writer.remove(entry.origin.sop_instance_uid)
                     writer.add(entry)
@@ -234,3 +244,30 @@ class Reconstruction:
         writer = IndexWriter(self._connection)
         found = ((uid, writer.find(uid)) for (uid,) in rows)
         return [uid for uid, existing in found if existing and not (self._folder / existing.path).exists()]
+
+    def _deleted(self) -> tuple[list[str], list[str]]:
+        """Objects read before, or while, they were deleted: UIDs to be looked at, and paths of those kept aside."""
+        since = "(ended_at IS NULL OR ended_at > ?)"
+        studies = {
+            uid
+            for (uid,) in self._connection.execute(
+                f"SELECT DISTINCT study_uid FROM main.deletions WHERE {since}", (self._started - _RECENT_S,)
+            )
+        }
+        if not studies:
+            return [], []
+        rows = self._connection.execute(
+            "SELECT new.sop_instance_uid FROM rebuilt.instances new LEFT JOIN rebuilt.series se ON se.id = new.series"
+            " LEFT JOIN rebuilt.studies st ON st.id = se.study"
+            " WHERE coalesce(st.study_uid, '') IN (SELECT value FROM json_each(?)) AND NOT EXISTS"
+            " (SELECT 1 FROM main.instances old WHERE old.sop_instance_uid = new.sop_instance_uid)",
+            (json.dumps(sorted(studies)),),
+        ).fetchall()
+        conflicts = self._connection.execute(
+            "SELECT path FROM rebuilt.conflicts WHERE path NOT IN (SELECT path FROM main.conflicts)"
+        ).fetchall()
+        return [uid for (uid,) in rows], [path for (path,) in conflicts if self._is_going(path)]
+
+    def _is_going(self, path: str) -> bool:
+        """Whether the file has been removed, or has a name in flight until it is."""
+        return not (self._folder / path).exists() or is_in_flight(self._folder, path)

@@ -36,6 +36,16 @@ def reconcile(layout: Layout, connection: sqlite3.Connection) -> StoreReconciled
     return StoreReconciled(examined=examined, discarded=discarded, seconds=time.perf_counter() - started)
 
 
+def let_be(layout: Layout) -> None:
+    """Instead, when there is no index that could tell: whatever has a place stays there, to be found by a rebuild.
+
+    Some of it was never acknowledged, or was being deleted; but some was, and none of that may be lost.
+    """
+    for folder in layout.stale_incoming():
+        for path in folder.iterdir():
+            path.unlink()
+
+
 def _settle(blobs: FilesystemBlobs, writer: IndexWriter, path: Path) -> bool:
     """Keep the object or discard it; True if discarded."""
     _, _, encoded = path.name.partition(",")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, asynccontextmanager
@@ -48,8 +49,9 @@ def fsck(
     """Compare files and index both ways. A server may be running meanwhile; no object's bytes are ever deleted.
 
     With --repair, files that the index does not know are adopted, files of no use are moved to quarantine/ or
-    conflicts/, rows without a file are dropped, and counters are set right. An index that cannot even be opened is
-    moved to backups/ by --rebuild; only that needs the server to be stopped.
+    conflicts/, rows without a file are dropped, and counters are set right. An index that is damaged is moved to
+    backups/ by --rebuild, and what is owed and promised is saved from it as far as it can be read; only that needs the
+    server to be stopped.
 
     Exit codes: 0 files and index agree; 1 problems remain, or bytes that were stored are missing or altered.
     """
@@ -92,14 +94,19 @@ class _Checkup:
             yield archive
 
     async def _set_damaged_index_aside(self, config: Config) -> None:
-        from pacslite.archive.integrity import set_index_aside
+        from pacslite.archive.integrity import is_index_sound, set_index_aside
 
+        why = "it is damaged"
         try:
-            async with open_archive(config):
-                return
-        except StoreInUseError as error:
-            aside = set_index_aside(tool_settings(config))
-            self._screen.line(f"the index could not be opened ({error}) and was moved to {aside}")
+            async with open_archive(config) as archive:
+                if await is_index_sound(archive):
+                    return
+        except (StoreInUseError, sqlite3.DatabaseError) as error:
+            why = str(error)
+        aside = set_index_aside(tool_settings(config))
+        self._screen.line(f"the index could not be read ({why}) and was moved to {aside.path}")
+        kept = ", ".join(f"{count:,} of {table}" for table, count in aside.salvaged.items() if count)
+        self._screen.line(f"what is owed and promised does not follow from files; of it were saved: {kept or 'none'}")
 
     async def _follow(self, doing: str, report: AsyncGenerator[Finding | Progress, None]) -> None:
         from pacslite.archive.integrity import Finding

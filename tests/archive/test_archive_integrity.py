@@ -285,7 +285,7 @@ async def test_an_index_that_cannot_be_opened_is_set_aside_and_made_anew(quick_p
             pass
     with open_layout(quick_path, StoreMode.SERVER), pytest.raises(StoreInUseError, match="in use by another server"):
         set_index_aside(settings)
-    assert set_index_aside(settings).endswith(".sqlite")
+    assert set_index_aside(settings).path.endswith(".sqlite")
     async with Archive.open(settings, observe=ignore) as archive:
         assert await rebuilt(archive) == []
         assert rows(quick_path, KEPT) == before

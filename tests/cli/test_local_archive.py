@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -322,3 +324,24 @@ def test_fsck_rebuilds_the_index_from_the_files(pacslite: RunCommand, filled: Pa
     after = json.loads(pacslite("stats", "--data", filled, "--json").out)
     for number in ("patients", "studies", "series", "instances", "bytes", "modalities"):
         assert after[number] == before[number]
+
+
+def test_fsck_rebuild_saves_the_promises_of_a_damaged_index(pacslite: RunCommand, filled: Path) -> None:
+    """SC-06: what is owed to others does not follow from the files."""
+    index = filled / "index.sqlite"
+    with closing(sqlite3.connect(index)) as connection, connection:
+        connection.execute(
+            "INSERT INTO jobs (kind, destination, subject, state, created_at, due_at)"
+            " VALUES ('forward', 'THERE', '1.2.3', 'waiting', 0, 0)"
+        )
+        (root,) = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'instances'").fetchone()
+    with index.open("r+b") as file:
+        file.seek((root - 1) * 4096)
+        file.write(b"\xee" * 4096)
+    ended = pacslite("fsck", "--rebuild", "--repair", "--data", filled)
+    assert ended.code == Exit.OK, ended
+    assert "the index could not be read (it is damaged) and was moved to" in ended.out
+    assert ended.lines[1].endswith("of it were saved: 1 of jobs")
+    with closing(sqlite3.connect(index)) as connection:
+        assert connection.execute("SELECT subject FROM jobs").fetchall() == [("1.2.3",)]
+    assert json.loads(pacslite("stats", "--data", filled, "--json").out)["instances"] == 4

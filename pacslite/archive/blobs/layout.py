@@ -113,7 +113,7 @@ def _prepare(folder: Path) -> None:
         raise StoreInUseError(f"{folder}: layout {layout} is not known to this version, which knows {LAYOUT}")
     for name in (BLOBS, CONFLICTS, INCOMING, BACKUPS, QUARANTINE):
         (folder / name).mkdir(mode=0o750, exist_ok=True)
-    _sync(folder)
+    sync_folder(folder)
 
 
 def _write_marker(marker: Path) -> None:
@@ -126,7 +126,8 @@ def _write_marker(marker: Path) -> None:
     temporary.rename(marker)
 
 
-def _sync(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make the names in it durable."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

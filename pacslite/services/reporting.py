@@ -49,6 +49,8 @@ NEW_ASSOCIATION: Final = "new association"
 
 _AT_A_TIME: Final = 64
 """Jobs taken at once. What they tell may be many megabytes each: that is read when their turn comes."""
+_ON_ITS_LINE_S: Final = 10.0
+"""A requester that does not answer on its own association, as some do not, is called soon."""
 _PATIENCE_S: Final = 3600.0
 _EVENT: Final[Mapping[int, Value]] = {
     Tag.AFFECTED_SOP_CLASS_UID: STORAGE_COMMITMENT_PUSH_MODEL,
@@ -73,6 +75,7 @@ class _Way:
     invoker: Invoker
     context: Context
     name: str
+    answer_s: float
 
 
 class ReportPerformer:
@@ -99,12 +102,15 @@ class ReportPerformer:
         left: deque[Job] = deque()
         calling: asyncio.Task[None] | None = None
         try:
-            while (jobs := await round.take(_AT_A_TIME)) or calling is not None:
+            while True:
+                jobs = await round.take(_AT_A_TIME)
                 left.extend([job for job in jobs if not await self._over_its_line(round, job)])
                 if left and calling is None:
                     calling = asyncio.create_task(self._by_call(round, left))
                 if calling is not None and await self._is_over(calling, round):
                     calling = None
+                elif calling is None and not jobs:
+                    return
         finally:
             if calling is not None:
                 await _given_up(calling)
@@ -131,10 +137,13 @@ class ReportPerformer:
         line = await self._lines.take(int(job.subject))
         if line is None:
             return False
+        way = _Way(line.invoker, line.context, SAME_ASSOCIATION, min(self._call.answer_s, _ON_ITS_LINE_S))
         try:
-            await self._tell(round, job, verdict, _Way(line.invoker, line.context, SAME_ASSOCIATION))
-        except (AssociationError, NotTaken):
-            return False  # it has another chance
+            await self._tell(round, job, verdict, way)
+        except (AssociationError, NotTaken) as error:
+            if round.lane.destination in self._callees:
+                return False  # it has another chance
+            round.failed(job, f"{error}, and {round.lane.destination} is no peer with a port")
         return True
 
     async def _by_call(self, round: Round, jobs: deque[Job]) -> None:
@@ -152,6 +161,8 @@ class ReportPerformer:
         while jobs:
             if round.is_over:
                 round.give_back(jobs.popleft())
+            elif not round.has(jobs[0]):
+                jobs.popleft()
             elif verdict := await self._verdict(jobs[0]):
                 return verdict
             else:
@@ -177,7 +188,7 @@ class ReportPerformer:
             way.context.context_id,
             {**_EVENT, Tag.EVENT_TYPE_ID: FAILURES_EXIST if verdict.failed else REQUEST_SUCCESSFUL},
             await write_result_in_slices(result, syntax, retrieve_ae=request.called_ae),
-            answer_s=self._call.answer_s,
+            answer_s=way.answer_s,
         )
         if kind_of(answer.status) not in (Kind.SUCCESS, Kind.WARNING):
             comment = answer.text(Tag.ERROR_COMMENT)
@@ -208,7 +219,7 @@ class ReportPerformer:
             ) as requested:
                 contexts = requested.contexts_for(STORAGE_COMMITMENT_PUSH_MODEL)
                 if contexts:
-                    yield _Way(requested.association, contexts[0], NEW_ASSOCIATION)
+                    yield _Way(requested.association, contexts[0], NEW_ASSOCIATION, call.answer_s)
                     await release(requested)
                     return
         raise AssociationError(f"{destination} refused the presentation context for storage commitment")

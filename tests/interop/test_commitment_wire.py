@@ -11,10 +11,11 @@ from kit.committing import NEW, Modality
 from kit.encode import EXPLICIT_LITTLE as LE
 from kit.message import pack_message, ui, us
 from kit.odd import SECONDARY_CAPTURE
-from kit.rawpeer import A_ABORT, EXPLICIT, RELEASE_RQ, RawPeer, contexts_for
+from kit.rawpeer import A_ABORT, EXPLICIT, RELEASE_RQ, RawPeer, contexts_for, user_information
 from kit.server import HOST, RunningServer, free_port
 from pacslite.dicom.uids import STORAGE_COMMITMENT_PUSH_MODEL, STORAGE_COMMITMENT_PUSH_MODEL_INSTANCE
 from pacslite.dimse.command import CommandSet, Tag
+from pacslite.ul.items import RoleSelection
 from pacslite.ul.pdu import ReleaseRP
 
 CONTEXTS = contexts_for((STORAGE_COMMITMENT_PUSH_MODEL, EXPLICIT))
@@ -124,6 +125,23 @@ def test_dm_09_what_is_too_long_is_refused_before_it_has_arrived(strict: Running
         peer.send(last)
         peer.send_message(1, n_action(2), ONE)
         assert peer.read_response().status == 0x0000
+        peer.send(A_ABORT)
+
+
+@pytest.mark.parametrize(
+    ("proposed", "status"), [((True, False), 0x0000), ((True, True), 0x0000), ((False, True), 0x0124)]
+)
+def test_dm_03_who_proposes_to_be_scp_alone_may_not_ask(
+    strict: RunningServer, proposed: tuple[bool, bool], status: int
+) -> None:
+    """Both roles are granted to one with the permission: an archive may ask us, and tell us what we asked of it."""
+    scu, scp = proposed
+    role = RoleSelection(sop_class=STORAGE_COMMITMENT_PUSH_MODEL, scu=scu, scp=scp)
+    with RawPeer(strict.port) as peer:
+        answer = peer.associate(CONTEXTS, information=user_information(roles=[role]))
+        assert answer.user_information.roles == (role,)
+        peer.send_message(1, n_action(), ONE)
+        assert peer.read_response().status == status
         peer.send(A_ABORT)
 
 

@@ -16,7 +16,7 @@ from pacslite.dicom.uids import STORAGE_COMMITMENT_PUSH_MODEL
 from pacslite.dimse.command import CommandField, CommandSet, Tag, Value
 from pacslite.dimse.service import Context, OutgoingDataSet, Request, Response
 from pacslite.errors import AssociationError, ConnectionLost
-from pacslite.facts import CommitmentReported, DestinationFailed
+from pacslite.facts import CommitmentReported, DestinationFailed, JobFailed
 from pacslite.net.association import Association
 from pacslite.net.cancellation import Cancellation
 from pacslite.net.requestor import Remote
@@ -226,6 +226,17 @@ async def test_sc_04_what_it_does_not_take_there_it_is_called_for(
         reported = await owing.settled(number)
     assert len(caller.told) == len(requester.heard) == 1
     assert reported.reported_over == "new association"
+
+
+async def test_what_a_requester_without_a_port_answered_is_told_to_people(tmp_path: Path) -> None:
+    async with reporting(tmp_path) as owing:
+        number = await owing.owe("1.2.3", REFERENCES)
+        line = owing.lines.open(number, asking(Caller(0x0112)))
+        assert line is not None
+        line.answered()
+        first, *_ = await owing.fact(JobFailed)
+        assert isinstance(first, JobFailed)
+        assert first.reason == f"answered 0112, and {TITLE} is no peer with a port"
 
 
 async def test_sc_04_after_its_time_it_is_called(tmp_path: Path) -> None:

@@ -289,7 +289,8 @@ class PeerSettings(Section):
     commitment_wait_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
         5.0,
         description="Seconds after it has asked for storage commitment in which it gets the result on the same "
-        "association, if that is still open; later we call it. 0: we always call it.",
+        "association, if that is still open (limits.idle_s ends one that is silent); later we call it. 0: we always "
+        "call it.",
     )
     tls: bool = Field(False, description="Whether it must call over TLS, and whether we do when we call it.")
     user: str = Field(

@@ -48,14 +48,18 @@ ON CONFLICT (subject, destination, kind) DO UPDATE SET
     lease = '',
     leased_until = NULL
 """
-_FIND_HOLD: Final = "SELECT id, until FROM job_holds WHERE rule = ? AND study_uid = ?"
+FIND_HOLD: Final = "SELECT id, until FROM job_holds WHERE rule = ? AND study_uid = ?"
 _ADD_HOLD: Final = "INSERT INTO job_holds (until, rule, study_uid) VALUES (?, ?, ?)"
 _SET_HOLD: Final = "UPDATE job_holds SET until = ? WHERE id = ?"
-_HOLDS_OVER: Final = "SELECT id FROM job_holds WHERE until <= ? ORDER BY until LIMIT ?"
-_LET_GO: Final = "UPDATE jobs SET hold = NULL WHERE id IN (SELECT id FROM jobs WHERE hold = ? LIMIT ?)"
+HOLDS_OVER: Final = "SELECT id FROM job_holds WHERE until <= ? ORDER BY until LIMIT ?"
+# Nothing is due later than its hold is over, but for its window; unless the clock has been put back since.
+LET_GO: Final = """
+UPDATE jobs SET hold = NULL, due_at = CASE WHEN time_window = '' THEN min(due_at, ?) ELSE due_at END
+WHERE id IN (SELECT id FROM jobs WHERE hold = ? LIMIT ?)
+"""
 _REMOVE_HOLD: Final = "DELETE FROM job_holds WHERE id = ? AND NOT EXISTS (SELECT 1 FROM jobs WHERE hold = job_holds.id)"
 
-_NEXT: Final = f"""
+NEXT: Final = f"""
 SELECT {COLUMNS} FROM jobs WHERE {WAITING} AND {_LANE} AND priority = ? AND due_at <= ?
 ORDER BY due_at, id LIMIT ?
 """
@@ -70,18 +74,18 @@ WHERE id = ? AND lease = ?
 """
 _RELEASED: Final = "state = 'waiting', lease = '', leased_until = NULL"
 _GIVE_BACK: Final = f"UPDATE jobs SET {_RELEASED} WHERE id = ? AND lease = ?"
-_RELEASE_ALL: Final = f"UPDATE jobs SET {_RELEASED} WHERE state = 'running'"
-_RELEASE_EXPIRED: Final = (
+RELEASE_ALL: Final = f"UPDATE jobs SET {_RELEASED} WHERE state = 'running'"
+RELEASE_EXPIRED: Final = (
     f"UPDATE jobs SET {_RELEASED} WHERE state = 'running' AND leased_until <= ?",
     f"UPDATE jobs SET {_RELEASED} WHERE state = 'running' AND leased_until > ?",
 )
-_GIVE_UP: Final = f"""
+GIVE_UP: Final = f"""
 UPDATE jobs SET state = 'dead', failing_since = coalesce(failing_since, ?), last_error = ?
 WHERE id IN (
     SELECT id FROM jobs WHERE {WAITING} AND {_LANE} AND priority = ? AND due_at <= ? AND created_at <= ? LIMIT ?
 )
 """
-_NOT_SO_LATE: Final = f"""
+NOT_SO_LATE: Final = f"""
 UPDATE jobs SET due_at = ?1, failing_since = min(failing_since, ?1)
 WHERE {WAITING} AND destination = ?2 AND kind = ?3 AND rule = ?4 AND priority = ?5
     AND due_at > ?6 AND (time_window = '' OR due_at > ?7)
@@ -89,7 +93,7 @@ WHERE {WAITING} AND destination = ?2 AND kind = ?3 AND rule = ?4 AND priority = 
 _NOT_HELD_SO_LONG: Final = "UPDATE job_holds SET until = ?1 WHERE until > ?2"
 _A_DAY_S: Final = 25 * 3600.0  # the longest one of a year
 
-_OF_SUBJECT: Final = f"SELECT {COLUMNS} FROM jobs WHERE subject = ?"
+OF_SUBJECT: Final = f"SELECT {COLUMNS} FROM jobs WHERE subject = ?"
 _CANCEL: Final = f"DELETE FROM jobs WHERE subject = ? AND kind = '{JobKind.FORWARD}'"
 
 
@@ -139,7 +143,7 @@ def put_off(writer: IndexWriter, rule: str, study_uid: str, quiet_s: float, now:
 
     Objects of a burst put it off together: by a hundredth it may be over early.
     """
-    row = writer.connection.execute(_FIND_HOLD, (rule, study_uid)).fetchone()
+    row = writer.connection.execute(FIND_HOLD, (rule, study_uid)).fetchone()
     if row is None:
         return None
     key, old = row
@@ -168,8 +172,8 @@ def _opening(window: str, now: float) -> float:
 def let_go(writer: IndexWriter, now: float) -> bool:
     """Let go what was held for studies that are quiet by now; whether there is more of it."""
     room = CHUNK
-    for (key,) in writer.connection.execute(_HOLDS_OVER, (now, CHUNK)).fetchall():
-        room -= max(writer.connection.execute(_LET_GO, (key, room)).rowcount, 1)
+    for (key,) in writer.connection.execute(HOLDS_OVER, (now, CHUNK)).fetchall():
+        room -= max(writer.connection.execute(LET_GO, (now, key, room)).rowcount, 1)
         if room <= 0:
             return True
         writer.connection.execute(_REMOVE_HOLD, (key,))
@@ -187,7 +191,7 @@ def take(writer: IndexWriter, lane: Lane, *, most: int, lease: str, now: float, 
         while len(taken) < most and room > 0:
             wanted = min(most - len(taken), room)
             values = (lane.destination, lane.kind.value, lane.rule, priority.value, now, wanted)
-            found = [job_of(row) for row in writer.connection.execute(_NEXT, values).fetchall()]
+            found = [job_of(row) for row in writer.connection.execute(NEXT, values).fetchall()]
             room -= len(found)
             for job in found:
                 opening = _opening(job.time_window, now) if job.time_window else now
@@ -230,14 +234,14 @@ def give_back(writer: IndexWriter, jobs: Iterable[Job]) -> None:
 
 
 def release_all(writer: IndexWriter) -> int:
-    return writer.connection.execute(_RELEASE_ALL).rowcount
+    return writer.connection.execute(RELEASE_ALL).rowcount
 
 
 def release_expired(writer: IndexWriter, *, now: float, latest: float) -> int:
     """Leases that have run out, or that end after ``latest``, as none could if the clock had not been put back."""
     return sum(
         writer.connection.execute(statement, (when,)).rowcount
-        for statement, when in zip(_RELEASE_EXPIRED, (now, latest), strict=True)
+        for statement, when in zip(RELEASE_EXPIRED, (now, latest), strict=True)
     )
 
 
@@ -248,7 +252,7 @@ def give_up(writer: IndexWriter, lane: Lane, *, before: float, now: float, reaso
     for priority in Priority:
         values = (lane.destination, lane.kind.value, lane.rule, priority.value, before, before, CHUNK - count)
         reason = reason[:MOST_ERROR_CHARACTERS]
-        count += writer.connection.execute(_GIVE_UP, (now, reason, *values)).rowcount
+        count += writer.connection.execute(GIVE_UP, (now, reason, *values)).rowcount
     return count
 
 
@@ -261,7 +265,7 @@ def bring_forward(writer: IndexWriter, *, now: float, latest: float) -> int:
     for lane in list(lanes_of(writer.connection)):
         for priority in Priority:
             values = (now, lane.destination, lane.kind.value, lane.rule, priority.value, latest, day)
-            count += execute(_NOT_SO_LATE, values).rowcount
+            count += execute(NOT_SO_LATE, values).rowcount
     return count
 
 
@@ -270,7 +274,7 @@ def bring_forward(writer: IndexWriter, *, now: float, latest: float) -> int:
 
 def outstanding(writer: IndexWriter, sop_instance_uid: str) -> list[Job]:
     """What is still owed for an object, what was given up among it."""
-    return [job_of(row) for row in writer.connection.execute(_OF_SUBJECT, (sop_instance_uid,)).fetchall()]
+    return [job_of(row) for row in writer.connection.execute(OF_SUBJECT, (sop_instance_uid,)).fetchall()]
 
 
 def cancel_of(writer: IndexWriter, *, subjects: Collection[str]) -> int:

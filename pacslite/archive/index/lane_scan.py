@@ -19,8 +19,10 @@ from pacslite.archive.job import JobKind, Lane, Priority
 WAITING: Final = "state = 'waiting' AND hold IS NULL"
 """The condition of an index, word for word."""
 
+# With a priority that comes after all: SQLite goes to the first row that is not before the given ones and looks at each
+# from there on, so without it all jobs of the lane would be looked at.
 NEXT_LANE: Final = f"""
-SELECT destination, kind, rule FROM jobs WHERE {WAITING} AND (destination, kind, rule) > (?, ?, ?)
+SELECT destination, kind, rule FROM jobs WHERE {WAITING} AND (destination, kind, rule, priority) > (?, ?, ?, 9)
 ORDER BY destination, kind, rule LIMIT 1
 """
 FIRST_DUE: Final = "SELECT " + ", ".join(

@@ -10,12 +10,14 @@ after all others; it is opened once more if the destination allows that. What no
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
 from pacslite.archive.archive import Archive
+from pacslite.archive.model import StoredObject
 from pacslite.archive.selection import Gone, Selection
 from pacslite.archive.selection import Kind as ObjectKind
 from pacslite.dimse.command import CommandSet, Tag, Value
@@ -76,6 +78,7 @@ class SubOperations:
         failed: Callable[[Failure], None],
     ) -> None:
         self.progress = Progress(selection.total)
+        self._archive = archive
         self._selection = selection
         self._destination = destination
         self._tell_failure = failed
@@ -83,6 +86,7 @@ class SubOperations:
         self._stopping = False
         self._connecting: set[asyncio.Task[None]] = set()
         self._conveyor = Conveyor(archive, self, manner=manner, is_over=lambda: self._stopping)
+        self._doubtful: list[tuple[StoredObject, str]] = []
         self._reached = self._unreachable = False
         self._lost = "the destination cannot be reached"
 
@@ -101,10 +105,13 @@ class SubOperations:
 
     async def run(self) -> None:
         """Perform them all."""
-        for kinds in self._destination.portions(self._selection.kinds):
-            if self._stopping:
-                return
-            await self._send(kinds)
+        try:
+            for kinds in self._destination.portions(self._selection.kinds):
+                if self._stopping:
+                    return
+                await self._send(kinds)
+        finally:
+            await self._tell_doubtful()
 
     async def _send(self, kinds: Collection[ObjectKind]) -> None:
         async with Source(self._selection.pages(kinds), gone=self._is_gone) as source:
@@ -171,11 +178,27 @@ class SubOperations:
         return operation.attempts <= 1 and not self._stopping
 
     def failed(self, operation: SubOperation, reason: str, *, damaged: bool = False) -> None:
-        self._fail(operation.stored.sop_instance_uid, reason or self._lost, damaged=damaged)
+        uid, reason = operation.stored.sop_instance_uid, reason or self._lost
+        self.progress.fail(uid, reason)
+        if damaged:
+            self._doubtful.append((operation.stored, reason))
+        else:
+            self._tell_failure(Failure(uid, reason))
 
     def _is_gone(self, gone: Gone) -> None:
-        self._fail(gone.sop_instance_uid, gone.reason)
+        self.progress.fail(gone.sop_instance_uid, gone.reason)
+        self._tell_failure(Failure(gone.sop_instance_uid, gone.reason))
 
-    def _fail(self, sop_instance_uid: str, reason: str, *, damaged: bool = False) -> None:
-        self.progress.fail(sop_instance_uid, reason)
-        self._tell_failure(Failure(sop_instance_uid, reason, damaged))
+    async def _tell_doubtful(self) -> None:
+        """What could not be read is damaged, unless it has been deleted or replaced after it was looked up."""
+        doubtful, self._doubtful = self._doubtful, []
+        if not doubtful:
+            return
+        found: Sequence[StoredObject | Gone]
+        try:
+            found = await self._archive.look_up([stored.sop_instance_uid for stored, _ in doubtful])
+        except sqlite3.Error:
+            found = [stored for stored, _ in doubtful]
+        for (stored, reason), now in zip(doubtful, found, strict=True):
+            is_the_same = isinstance(now, StoredObject) and now.digest == stored.digest
+            self._tell_failure(Failure(stored.sop_instance_uid, reason, is_the_same))

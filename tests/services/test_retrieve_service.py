@@ -35,7 +35,9 @@ from kit.retrieving import (
     study,
 )
 from kit.samples import CT, Sample
+from pacslite.archive import selection
 from pacslite.archive.archive import Archive
+from pacslite.archive.index.reader import IndexReader
 from pacslite.archive.model import StoredObject
 from pacslite.archive.selection import PAGE_OBJECTS, Gone, Selection
 from pacslite.dimse.command import CommandField, Tag
@@ -45,6 +47,7 @@ from pacslite.errors import (
     DimseError,
     InvalidKey,
     MistypedArgument,
+    ObjectUnreadable,
     OutOfResources,
     UnableToProcess,
 )
@@ -367,17 +370,17 @@ async def test_qr_04_an_index_that_cannot_be_read_in_the_middle_fails_what_it_wo
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """QR-05: the requester learns what it has not got."""
-    look_up = Selection._look_up
+    look_up = selection.look_up
     calls = 0
 
-    def breaking(self: Selection, uids: Sequence[str], connection: sqlite3.Connection) -> list[StoredObject | Gone]:
+    async def breaking(reader: IndexReader, folder: Path, uids: Sequence[str]) -> list[StoredObject | Gone]:
         nonlocal calls
         calls += 1
         if calls == 2:
             raise sqlite3.OperationalError("disk I/O error")
-        return look_up(self, uids, connection)
+        return await look_up(reader, folder, uids)
 
-    monkeypatch.setattr(Selection, "_look_up", breaking)
+    monkeypatch.setattr(selection, "look_up", breaking)
     async with retrieving(tmp_path, study(2 * PAGE_OBJECTS + 3)) as place:
         done = await place.get(STUDY, taker(window=4))
         assert (done.final.status, done.counters) == (SOME_FAILED, (None, PAGE_OBJECTS + 3, PAGE_OBJECTS, 0))
@@ -422,6 +425,29 @@ async def test_a_file_that_is_gone_or_cut_short_is_a_failed_sub_operation_and_to
         assert peer.uids == ["1.2.3.1.1.1", "1.2.3.1.1.4"]
         told = [fact for fact in place.facts if isinstance(fact, SubOperationFailed)]
         assert [(fact.sop_instance, fact.damaged) for fact in told] == [(uid, True) for uid in done.failed]
+
+
+async def test_what_is_deleted_after_it_was_looked_up_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with retrieving(tmp_path, study(3)) as place:
+        load_into, index = place.archive.load_into, place.archive.workshop.index
+        removed: asyncio.Future[list[bool]] = asyncio.get_running_loop().create_future()
+
+        def too_late(
+            slab: bytearray, objects: Sequence[StoredObject]
+        ) -> asyncio.Future[list[memoryview | ObjectUnreadable]]:
+            """As a deletion at that moment does."""
+            for stored in objects:
+                stored.path.unlink()
+            index.submit(lambda writer: [writer.remove(stored.sop_instance_uid) for stored in objects], removed)
+            return load_into(slab, objects)
+
+        monkeypatch.setattr(place.archive, "load_into", too_late)
+        done = await place.get(STUDY, taker())
+        assert done.counters == (None, 0, 3, 0)
+        told = [fact for fact in place.facts if isinstance(fact, SubOperationFailed)]
+        assert [fact.damaged for fact in told] == [False] * 3
 
 
 async def test_what_was_served_is_told_without_a_word_about_the_patient(tmp_path: Path) -> None:

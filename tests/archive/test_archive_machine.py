@@ -1,4 +1,4 @@
-"""Whatever is stored, stored again, given up, lost, checked and rebuilt in any order: index and files stay equal."""
+"""Whatever is stored, again, given up, deleted, lost, checked and rebuilt in any order: index and files stay equal."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from kit.samples import Sample, assert_counters_exact, files, put, rows, settings_for
 from pacslite.archive.archive import Archive
+from pacslite.archive.deletion import Level, Target
 from pacslite.archive.integrity import Finding, check, rebuild
 from pacslite.archive.model import Outcome
 from pacslite.archive.settings import DuplicatePolicy
@@ -83,6 +84,24 @@ class ArchiveMachine(RuleBasedStateMachine):
                 await ingest.write(bytes(5000))
 
         self.runner.run(leave())
+
+    @rule(
+        level=st.sampled_from(Level), study=numbers, series=numbers, number=numbers, batch=st.sampled_from((1, 2, 256))
+    )
+    def delete(self, level: Level, study: int, series: int, number: int, batch: int) -> None:
+        """What was kept aside for an object goes with it."""
+        uid = {
+            Level.STUDY: f"1.2.{study}",
+            Level.SERIES: f"1.2.{study}.{series}",
+            Level.INSTANCE: f"1.2.9.{number}",
+        }[level]
+        gone = {one.instance for one in self.stored.values() if uid in (one.study, one.series, one.instance)}
+        target = Target(level=level, uid=uid)
+        deleted = self.runner.run(self.archive.deletions.delete(target, deleted_by="somebody", batch=batch))
+        assert deleted.instances == len(gone)
+        for instance in gone:
+            del self.stored[instance]
+        self.aside = {(instance, data) for instance, data in self.aside if instance not in gone}
 
     @precondition(lambda self: self.stored)
     @rule()

@@ -132,7 +132,8 @@ class ForwardSettings(Section):
 class RetentionSettings(Section):
     """What may be deleted without anybody asking, whole studies at a time. Nothing, unless limits are set here.
 
-    Objects that are still to be forwarded are never deleted.
+    One object keeps its whole study if it is still to be forwarded, or if its destination is asked to commit to it and
+    has not: no setting changes that.
     """
 
     check_every_s: Seconds = Field(3600.0, description="Seconds between checks.")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kit.samples import Sample, assert_counters_exact, files, put, rows, settings_for
+from kit.samples import Sample, assert_counters_exact, files, put, rows, settings_for, visible
 from pacslite.archive.archive import Archive
 from pacslite.archive.blobs.layout import open_layout
 from pacslite.archive.integrity import Finding, Problem, Progress, check, rebuild, set_index_aside
@@ -81,7 +81,7 @@ async def test_an_orphan_is_found_and_adopted(quick_path: Path) -> None:
 async def test_a_file_copied_in_by_hand_is_adopted_where_it_is(quick_path: Path) -> None:
     async with Archive.open(settings_for(quick_path), observe=ignore) as archive:
         await put(archive, ONE)
-        (path,) = files(quick_path, "blobs")
+        (path,) = visible(quick_path)
         (quick_path / "blobs/by hand").mkdir()
         (quick_path / path).rename(quick_path / "blobs/by hand/IM0001.dcm")
         problems = {finding.problem for finding in await found(archive, repair=True)}

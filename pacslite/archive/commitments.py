@@ -202,6 +202,11 @@ class Verification:
         self._digest = digest
         self._stores = stores
 
+    @property
+    def done(self) -> int:
+        """How many instances are verified."""
+        return self._position
+
     async def step(self) -> bool:
         """Verify the next instances; whether there are more."""
         self._next += islice(self._references, CHUNK_INSTANCES - len(self._next))

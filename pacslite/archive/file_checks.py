@@ -76,9 +76,7 @@ class FileChecks:
             for batch in batches:
                 found.update(await self._threads.run(_without_their_content, batch))
 
-        async with asyncio.TaskGroup() as readers:
-            for _ in range(_READERS):
-                readers.create_task(read())
+        await asyncio.gather(*(read() for _ in range(_READERS)))
         return found
 
 

@@ -2,6 +2,9 @@
 
 Several requests are verified at once, some hundred instances of each in turn: who asks for one image does not wait for
 who asks for a hundred thousand. What is not finished when the round ends goes on in another one where it was.
+
+Objects arrive meanwhile, and need the same processors and the same index. A request that takes long therefore takes
+twice as long: it rests after each chunk for as long as that took.
 """
 
 from __future__ import annotations
@@ -21,6 +24,8 @@ from pacslite.services.rounds import Round
 
 _AT_ONCE: Final = 4
 """Each has all of its references in memory: thirty megabytes for a hundred thousand."""
+_IN_ONE_GO: Final = 20_000
+"""Instances that are verified without rests: a second's work."""
 
 
 class VerifyPerformer:
@@ -45,33 +50,36 @@ class VerifyPerformer:
         begun: deque[tuple[Job, Verification | None]] = deque()
         while not round.is_over:
             if not begun or (len(begun) < _AT_ONCE and await round.wait(0.0)):
-                for job in await round.take(_AT_ONCE - len(begun)):
-                    begun.append((job, await self._begin(round, job)))
+                begun.extend([(job, None) for job in await round.take(_AT_ONCE - len(begun))])
             if not begun:
                 return
             job, verification = begun.popleft()
-            if round.has(job) and await self._go_on(round, job, verification):
+            if not round.has(job):
+                continue
+            began_at = time.monotonic()
+            try:
+                verification = await self._go_on(round, job, verification)
+            except sqlite3.Error as error:
+                round.failed(job, f"the index cannot be used: {error}")
+                return  # for none of the others either
+            except OSError as error:  # no file's fault, but ours: too many open, no memory
+                round.failed(job, f"files cannot be read: {error.strerror or error}")
+                return
+            if verification is not None:
                 begun.append((job, verification))
+                if len(begun) == 1 and verification.done >= _IN_ONE_GO:
+                    await round.wait(time.monotonic() - began_at)
 
-    async def _begin(self, round: Round, job: Job) -> Verification | None:
-        """None if nothing is left to verify, or it failed."""
-        try:
-            return await self._commitments.verification(int(job.subject), digest=self._digest, stores=self._stores)
-        except sqlite3.Error as error:
-            round.failed(job, f"the index cannot be read: {error}")
-            return None
-
-    async def _go_on(self, round: Round, job: Job, verification: Verification | None) -> bool:
-        """Whether there is more to verify afterwards."""
-        try:
-            if verification is not None and await verification.step():
-                return True
-            await self._conclude(round, job)
-        except sqlite3.Error as error:
-            round.failed(job, f"the index cannot be used: {error}")
-        except OSError as error:  # no file's fault, but ours: too many open, no memory
-            round.failed(job, f"files cannot be read: {error.strerror or error}")
-        return False
+    async def _go_on(self, round: Round, job: Job, verification: Verification | None) -> Verification | None:
+        """Verify some of a request, begun or not; None if it is done."""
+        if verification is None:
+            verification = await self._commitments.verification(
+                int(job.subject), digest=self._digest, stores=self._stores
+            )
+        if verification is not None and await verification.step():
+            return verification
+        await self._conclude(round, job)
+        return None
 
     async def _conclude(self, round: Round, job: Job) -> None:
         request = await self._commitments.request(int(job.subject))

@@ -101,6 +101,10 @@ class ConnectionLost(AssociationError):
     """The transport closed, or could not be opened, without a word of DICOM (A-P-ABORT to the user)."""
 
 
+class Unreachable(ConnectionLost):
+    """The transport could not be opened."""
+
+
 # --- Operations (PS3.7 Annex C and the service classes of PS3.4) -----------------------------------------------------
 
 

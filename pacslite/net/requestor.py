@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from pacslite.dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from pacslite.dimse.service import Context
-from pacslite.errors import ConnectionLost
+from pacslite.errors import ConnectionLost, Unreachable
 from pacslite.net.association import Association, Perform
 from pacslite.net.limits import ConnectionLimits
 from pacslite.ul.connection import Role
@@ -82,8 +82,9 @@ async def associate(
 ) -> AsyncIterator[Requested]:
     """Open an association; it is released when the block ends, and aborted when the block raises.
 
-    Raises :class:`ConnectionLost` if ``remote`` cannot be reached within ``connect_s`` or does not answer within
-    ``answer_s`` seconds, :class:`AssociationRejected` or :class:`AssociationAborted` if it does not want.
+    Raises :class:`Unreachable` if there is no connection to ``remote`` within ``connect_s``, :class:`ConnectionLost`
+    if it does not answer within ``answer_s`` seconds, :class:`AssociationRejected` or :class:`AssociationAborted` if it
+    does not want.
     """
     limits = limits or ConnectionLimits()
     association = Association(Role.REQUESTOR, limits, number=next(_numbers), perform=perform)
@@ -112,9 +113,9 @@ async def _connect(association: Association, remote: Remote, connect_s: float) -
                 server_hostname=remote.host if remote.tls is not None else None,
             )
     except TimeoutError:
-        raise ConnectionLost(f"{where} did not answer within {connect_s:g} s") from None
+        raise Unreachable(f"{where} did not answer within {connect_s:g} s") from None
     except OSError as error:
-        raise ConnectionLost(f"cannot connect to {where}: {error.strerror or error}") from None
+        raise Unreachable(f"cannot connect to {where}: {error.strerror or error}") from None
 
 
 @asynccontextmanager

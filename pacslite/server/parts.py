@@ -45,6 +45,7 @@ from pacslite.services.conveyor import Manner
 from pacslite.services.destinations import Call, Callee
 from pacslite.services.events import EventService
 from pacslite.services.forwarding import ForwardManner, ForwardPerformer
+from pacslite.services.held_bytes import HeldBytes
 from pacslite.services.negotiated import find_negotiation
 from pacslite.services.open_lines import OpenLines
 from pacslite.services.outbox import OutboxManner, Performer
@@ -62,6 +63,7 @@ _FOR_IDENTIFIERS = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, EXPLIC
 """For what is no object."""
 
 _AS_GOOD_AS_NO_LIMIT = 1 << 40
+_LONG_REQUESTS_AT_ONCE = 4
 
 _PRIORITIES = {
     ForwardPriority.HIGH: Priority.HIGH,
@@ -85,6 +87,7 @@ def service_registry(
     retrieval = _retrieval(config, archive, converter, observe)
     settings = config.negotiation
     storable = storable_classes(config)
+    held = HeldBytes(_LONG_REQUESTS_AT_ONCE * config.commitment.max_request_bytes)
     return ServiceRegistry(
         [
             Registration(
@@ -119,9 +122,13 @@ def service_registry(
             ),
             _committing(
                 CommitmentService(
-                    archive, lines or open_lines(config), limits=_commitment_limits(config), observe=observe
+                    archive,
+                    lines or open_lines(config),
+                    limits=_commitment_limits(config),
+                    held=held,
+                    observe=observe,
                 ),
-                _events(config, asking or asking_of(config, archive), callees or {}, observe),
+                _events(config, asking or asking_of(config, archive), callees or {}, held, observe),
             ),
         ]
     )
@@ -169,12 +176,16 @@ def asking_of(config: Config, archive: Archive) -> Asking:
     return Asking(deliveries, Conversations())
 
 
-def _events(config: Config, asking: Asking, callees: Mapping[str, Callee], observe: Observe) -> EventService:
+def _events(
+    config: Config, asking: Asking, callees: Mapping[str, Callee], held: HeldBytes, observe: Observe
+) -> EventService:
     return EventService(
         asking.deliveries,
         asking.conversations,
         callees=callees,
         max_bytes=config.commitment.max_request_bytes,
+        max_instances=config.commitment.max_instances,
+        held=held,
         observe=observe,
     )
 

@@ -23,12 +23,11 @@ from pacslite.errors import (
     MistypedArgument,
     NoSuchAction,
     NoSuchObjectInstance,
-    OutOfResources,
     ProcessingFailure,
-    ResourceLimitation,
 )
 from pacslite.facts import CommitmentRequested, Observe
 from pacslite.services.commitment_data_set import CommitmentRequest, read_request_in_slices
+from pacslite.services.held_bytes import HeldBytes
 from pacslite.services.open_lines import OpenLines
 
 REQUEST_STORAGE_COMMITMENT: Final = 1
@@ -44,7 +43,7 @@ class CommitmentLimits:
 
 
 class CommitmentService:
-    """Takes requests into ``archive``; their results may go over ``lines``."""
+    """Takes requests into ``archive``, each being ``held`` while it is read; results may go over ``lines``."""
 
     def __init__(
         self,
@@ -52,12 +51,14 @@ class CommitmentService:
         lines: OpenLines,
         *,
         limits: CommitmentLimits,
+        held: HeldBytes,
         observe: Observe,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._archive = archive
         self._lines = lines
         self._limits = limits
+        self._held = held
         self._observe = observe
         self._clock = clock
 
@@ -90,19 +91,14 @@ class CommitmentService:
     async def _read(self, request: Request) -> CommitmentRequest:
         if request.data_set is None:
             raise MistypedArgument("N-ACTION without a data set", offending=(Tag.COMMAND_DATA_SET_TYPE,))
-        limits = self._limits
-        try:
-            data = await request.data_set.read(limits.max_request_bytes)
-        except OutOfResources as error:  # that status is for C-STORE and its like
-            raise ResourceLimitation(f"request longer than {limits.max_request_bytes} bytes; split it") from error
+        most, max_bytes = self._limits.max_instances, self._limits.max_request_bytes
         syntax = transfer_syntax(request.context.transfer_syntax)
-        try:
-            return await read_request_in_slices(
-                data, syntax, most=limits.max_instances, max_bytes=limits.max_request_bytes
-            )
-        except BadDataSetError as error:
-            offending = (error.tag,) if error.tag else ()
-            raise ProcessingFailure(f"request cannot be read: {error}", offending=offending) from error
+        async with self._held.read(request.data_set, max_bytes, what="request") as data:
+            try:
+                return await read_request_in_slices(data, syntax, most=most, max_bytes=max_bytes)
+            except BadDataSetError as error:
+                offending = (error.tag,) if error.tag else ()
+                raise ProcessingFailure(f"request cannot be read: {error}", offending=offending) from error
 
 
 def _check(command: CommandSet) -> None:

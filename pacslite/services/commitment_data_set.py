@@ -89,14 +89,21 @@ async def read_request_in_slices(
     return await _in_slices(_request(data, syntax, most, max_bytes))
 
 
-def read_result(data: bytes, syntax: TransferSyntax, *, max_bytes: int = _NO_LIMIT) -> CommitmentResult:
-    """The result in a data set; raises BadDataSetError, MissingAttribute, ResourceLimitation."""
-    return _at_once(_result(data, syntax, max_bytes))
+def read_result(
+    data: bytes, syntax: TransferSyntax, *, most: int = _NO_LIMIT, max_bytes: int = _NO_LIMIT
+) -> CommitmentResult:
+    """The result in a data set, with ``most`` references in each sequence.
+
+    Raises BadDataSetError, MissingAttribute, ResourceLimitation.
+    """
+    return _at_once(_result(data, syntax, most, max_bytes))
 
 
-async def read_result_in_slices(data: bytes, syntax: TransferSyntax, *, max_bytes: int = _NO_LIMIT) -> CommitmentResult:
+async def read_result_in_slices(
+    data: bytes, syntax: TransferSyntax, *, most: int = _NO_LIMIT, max_bytes: int = _NO_LIMIT
+) -> CommitmentResult:
     """The same as :func:`read_result`."""
-    return await _in_slices(_result(data, syntax, max_bytes))
+    return await _in_slices(_result(data, syntax, most, max_bytes))
 
 
 def write_request(request: CommitmentRequest, syntax: TransferSyntax) -> bytes:
@@ -156,8 +163,8 @@ def _request(data: bytes, syntax: TransferSyntax, most: int, max_bytes: int) -> 
     return CommitmentRequest(transaction, references)
 
 
-def _result(data: bytes, syntax: TransferSyntax, max_bytes: int) -> _Slices[CommitmentResult]:
-    found = yield from _found(data, syntax, _NO_LIMIT, max_bytes)
+def _result(data: bytes, syntax: TransferSyntax, most: int, max_bytes: int) -> _Slices[CommitmentResult]:
+    found = yield from _found(data, syntax, most, max_bytes)
     failed = found.items.get(FAILED_SOP_SEQUENCE, [])
     reasons = (found.reasons.get(number, FailureReason.PROCESSING_FAILURE) for number in range(len(failed)))
     return CommitmentResult(

@@ -37,6 +37,7 @@ FAILED_SOP_SEQUENCE: Final = 0x00081198
 REFERENCED_SOP_SEQUENCE: Final = 0x00081199
 
 _SEQUENCES: Final = (REFERENCED_SOP_SEQUENCE, FAILED_SOP_SEQUENCE)
+_OF_ITEMS: Final = (REFERENCED_SOP_CLASS_UID, REFERENCED_SOP_INSTANCE_UID, FAILURE_REASON)
 _ITEMS_AT_A_TIME: Final = 1000
 _BYTES_AT_A_TIME: Final = 32 * 1024
 _ITEM_HEAD: Final = 8
@@ -50,7 +51,8 @@ _NOT_A_UID: Final = "?"
 
 @dataclass(slots=True)
 class Found:
-    """What a data set says: top level values as they are, the items of each sequence, Failure Reasons by number."""
+    """What a data set says: the Transaction UID as it is, the items of each sequence, Failure Reasons by number. All
+    else is not kept: there may be millions of it."""
 
     values: dict[int, bytes] = field(default_factory=dict)
     items: dict[int, list[Reference]] = field(default_factory=dict)
@@ -107,8 +109,12 @@ def _read_usual(data: bytes, encoding: Encoding, most: int) -> Generator[None, N
     """None if anything is not as it usually is."""
     found = Found()
     position, end = 0, len(data)
+    heads = 0
     try:
         while position < end:
+            heads += 1
+            if heads % _ITEMS_AT_A_TIME == 0:
+                yield
             head = read_head(data, position, encoding, position)
             if isinstance(head, int) or head.tag in DELIMITERS:
                 return None
@@ -219,8 +225,9 @@ class _Collector:
         if self._depth == 0:
             if head.tag in _SEQUENCES:
                 self.found.items.setdefault(head.tag, [])
-            self.found.values[head.tag] = value
-        elif self._depth == 1 and self._sequence is not None:
+            elif head.tag == TRANSACTION_UID:
+                self.found.values[head.tag] = value
+        elif self._depth == 1 and self._sequence is not None and head.tag in _OF_ITEMS:
             self._item[head.tag] = value
             self._big_endian = head.encoding.big_endian
 

@@ -29,14 +29,13 @@ from pacslite.errors import (
     NoSuchEventType,
     NoSuchObjectInstance,
     NotAuthorized,
-    OutOfResources,
     ProcessingFailure,
-    ResourceLimitation,
 )
 from pacslite.facts import CommitmentAnswered, CommitmentRefused, CommitmentUnexpected, Observe, Peer
 from pacslite.services.commitment_data_set import CommitmentResult, read_result_in_slices
 from pacslite.services.conversations import Conversations
 from pacslite.services.destinations import Callee
+from pacslite.services.held_bytes import HeldBytes
 
 _EVENT_TYPES: Final = (1, 2)
 """Successful, and complete with failures (PS3.4 Table J.3.3-1)."""
@@ -52,6 +51,8 @@ class EventService:
         *,
         callees: Mapping[str, Callee],
         max_bytes: int,
+        max_instances: int,
+        held: HeldBytes,
         observe: Observe,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -59,6 +60,8 @@ class EventService:
         self._conversations = conversations
         self._callees = callees
         self._max_bytes = max_bytes
+        self._max_instances = max_instances
+        self._held = held
         self._observe = observe
         self._clock = clock
 
@@ -72,16 +75,13 @@ class EventService:
     async def _read(self, request: Request) -> CommitmentResult:
         if request.data_set is None:
             raise MistypedArgument("N-EVENT-REPORT without a data set", offending=(Tag.COMMAND_DATA_SET_TYPE,))
-        try:
-            data = await request.data_set.read(self._max_bytes)
-        except OutOfResources as error:  # that status is for C-STORE and its like
-            raise ResourceLimitation(f"result longer than {self._max_bytes} bytes") from error
         syntax = transfer_syntax(request.context.transfer_syntax)
-        try:
-            return await read_result_in_slices(data, syntax, max_bytes=self._max_bytes)
-        except BadDataSetError as error:
-            offending = (error.tag,) if error.tag else ()
-            raise ProcessingFailure(f"result: {error}", offending=offending) from error
+        async with self._held.read(request.data_set, self._max_bytes, what="result") as data:
+            try:
+                return await read_result_in_slices(data, syntax, most=self._max_instances, max_bytes=self._max_bytes)
+            except BadDataSetError as error:
+                offending = (error.tag,) if error.tag else ()
+                raise ProcessingFailure(f"result: {error}", offending=offending) from error
 
     async def _take(self, request: Request, result: CommitmentResult) -> None:
         destination = await self._deliveries.asked_of(result.transaction_uid)

@@ -4,8 +4,10 @@ Theory of operation. A report goes over the association on which the request cam
 (:mod:`~pacslite.services.open_lines`). Otherwise, and if the requester did not take it there, the requester is called:
 by the address in the configuration, from the title that it had called (STANDARD SC-04), proposing that we are the SCP.
 Some refuse the presentation context for that proposal, and get it once more without; some do not answer it, and take
-reports all the same. Reports that wait for the same requester share an association. While it is called, reports that
-have a line go on: that of a requester that cannot be called must not be over when its turn comes.
+reports all the same. Some do not want the association at all, and nobody knows whether that is why: so the next one is
+proposed without, and the one after that with it again, until one is good for a report. Reports that wait for the same
+requester share an association. While it is called, reports that have a line go on: that of a requester that cannot be
+called must not be over when its turn comes.
 
 A report is done with when it was answered with success or a warning. Anything else is tried again by the outbox, across
 restarts (SC-06), so a requester may be told a result twice: it knows by the Transaction UID.
@@ -29,7 +31,7 @@ from pacslite.dicom.uids import STORAGE_COMMITMENT_PUSH_MODEL, STORAGE_COMMITMEN
 from pacslite.dimse.command import DATA_SET_FOLLOWS, CommandField, Tag, Value
 from pacslite.dimse.service import Context, Invoker
 from pacslite.dimse.status import Kind, kind_of
-from pacslite.errors import AssociationError, PacsliteError
+from pacslite.errors import AssociationError, PacsliteError, Unreachable
 from pacslite.facts import CommitmentReported, Observe
 from pacslite.net.requestor import Proposal, associate
 from pacslite.services.commitment_data_set import CommitmentResult, write_result_in_slices
@@ -97,6 +99,7 @@ class ReportPerformer:
         self._call = call
         self._observe = observe
         self._clock = clock
+        self._without_role: set[str] = set()
 
     async def perform(self, round: Round) -> None:
         left: deque[Job] = deque()
@@ -177,6 +180,7 @@ class ReportPerformer:
         try:
             await self._tell(round, job, verdict, way)
         except NotTaken as error:
+            self._without_role.discard(round.lane.destination)
             round.failed(job, str(error))
 
     async def _tell(self, round: Round, job: Job, verdict: Verdict, way: _Way) -> None:
@@ -212,17 +216,32 @@ class ReportPerformer:
         call, callee = self._call, self._callees.get(destination)
         if callee is None:
             raise AssociationError(f"its association is over, and {destination} is no peer with a port")
-        for roles in ((_WE_ARE_SCP,), ()):
+        for roles in ((),) if destination in self._without_role else ((_WE_ARE_SCP,), ()):
             proposal = Proposal(calling_ae=calling_ae, contexts=(_CONTEXT,), roles=roles)
-            async with associate(
-                callee.remote, proposal, limits=call.limits, connect_s=call.connect_s, answer_s=call.answer_s
-            ) as requested:
-                contexts = requested.contexts_for(STORAGE_COMMITMENT_PUSH_MODEL)
-                if contexts:
-                    yield _Way(requested.association, contexts[0], NEW_ASSOCIATION, call.answer_s)
-                    await release(requested)
-                    return
+            is_agreed = False
+            try:
+                async with associate(
+                    callee.remote, proposal, limits=call.limits, connect_s=call.connect_s, answer_s=call.answer_s
+                ) as requested:
+                    contexts = requested.contexts_for(STORAGE_COMMITMENT_PUSH_MODEL)
+                    is_agreed = bool(contexts)
+                    if is_agreed:
+                        yield _Way(requested.association, contexts[0], NEW_ASSOCIATION, call.answer_s)
+                        await release(requested)
+                        return
+            except Unreachable:
+                raise
+            except AssociationError:
+                self._otherwise_next(destination, might_be_role=bool(roles) and not is_agreed)
+                raise
+        self._otherwise_next(destination, might_be_role=False)
         raise AssociationError(f"{destination} refused the presentation context for storage commitment")
+
+    def _otherwise_next(self, destination: str, *, might_be_role: bool) -> None:
+        if might_be_role:
+            self._without_role.add(destination)
+        else:
+            self._without_role.discard(destination)
 
 
 async def _given_up(task: asyncio.Task[T]) -> None:

@@ -44,6 +44,7 @@ from pacslite.services.commitment_data_set import CommitmentRequest, CommitmentR
 from pacslite.services.conversations import Conversations
 from pacslite.services.destinations import Call, Callee
 from pacslite.services.events import EventService
+from pacslite.services.held_bytes import HeldBytes
 from pacslite.ul.negotiation import Order
 
 SYNTAXES = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
@@ -160,7 +161,14 @@ class Asking:
         sent, conversations = self.sent, Conversations()
         callees = {remote.ae_title: Callee(remote=remote) for remote in remotes}
         events = EventService(
-            sent.deliveries, conversations, callees=callees, max_bytes=1 << 20, observe=ignore, clock=lambda: sent.now
+            sent.deliveries,
+            conversations,
+            callees=callees,
+            max_bytes=1 << 20,
+            max_instances=1000,
+            held=HeldBytes(1 << 20),
+            observe=ignore,
+            clock=lambda: sent.now,
         )
         registry = ServiceRegistry(
             [

@@ -275,6 +275,14 @@ def test_a_request_has_limits(more: bytes) -> None:
         read_request(data, EXPLICIT, max_bytes=len(data) - 1)
 
 
+def test_a_result_has_limits() -> None:
+    e = EXPLICIT_LITTLE
+    data = e.element(TRANSACTION, "UI", "1.9") + e.sequence(FAILED, *[b""] * 11)
+    assert len(read_result(data, EXPLICIT, most=11).failed) == 11
+    with pytest.raises(ResourceLimitation, match="10 instances"):
+        read_result(data, EXPLICIT, most=10)
+
+
 def test_what_is_deflated_cannot_grow_without_limit() -> None:
     bomb = deflate(a_request(EXPLICIT_LITTLE, *[item(EXPLICIT_LITTLE)] * 20_000))
     assert len(bomb) < 20_000
@@ -372,19 +380,28 @@ def test_it_reads_what_the_general_decoder_reads(shape: tuple[TransferSyntax, by
 def test_a_huge_request_is_read_in_slices() -> None:
     """The event loop gets its turn all the time: turns are counted here, the figures are in the benchmarks."""
     data = write_request(CommitmentRequest("1.9", [Reference(CT, f"1.2.{i}") for i in range(20_000)]), EXPLICIT)
+    assert asyncio.run(turns_while_reading(data, 20_000)) >= 20
 
-    async def run() -> int:
-        turns = 0
 
-        async def count() -> None:
-            nonlocal turns
-            while True:
-                turns += 1
-                await asyncio.sleep(0)
+@pytest.mark.parametrize("where", ["beside the sequence", "in an item"])
+def test_what_is_full_of_other_things_is_read_in_slices(where: str) -> None:
+    e = EXPLICIT_LITTLE
+    chaff = b"".join(e.element(0x0009_1000 + number, "UN", b"") for number in range(20_000))
+    data = chaff + a_request(e, item(e)) if where == "beside the sequence" else a_request(e, item(e, more=chaff))
+    assert asyncio.run(turns_while_reading(data, 1)) >= 7
 
-        counting = asyncio.create_task(count())
-        assert len((await read_request_in_slices(data, EXPLICIT)).references) == 20_000
-        counting.cancel()
-        return turns
 
-    assert asyncio.run(run()) >= 20
+async def turns_while_reading(data: bytes, instances: int) -> int:
+    """How often others had their turn."""
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count())
+    assert len((await read_request_in_slices(data, EXPLICIT)).references) == instances
+    counting.cancel()
+    return turns

@@ -30,6 +30,7 @@ from pacslite.facts import CommitmentRequested, Fact, Peer
 from pacslite.net.cancellation import Cancellation
 from pacslite.services.commitment import CommitmentLimits, CommitmentService
 from pacslite.services.commitment_data_set import CommitmentRequest, write_request
+from pacslite.services.held_bytes import HeldBytes
 from pacslite.services.open_lines import OpenLines
 
 PEER = Peer(association=1, address="10.1.2.3", port=1, calling_ae="CT1", called_ae="OLDPACS")
@@ -76,7 +77,12 @@ class Asked:
         self.heard_of: list[str] = []
         archive.outbox.when_added(self.heard_of.append)
         self.service = CommitmentService(
-            archive, self.lines, limits=limits, observe=self.facts.append, clock=lambda: NOW
+            archive,
+            self.lines,
+            limits=limits,
+            held=HeldBytes(limits.max_request_bytes),
+            observe=self.facts.append,
+            clock=lambda: NOW,
         )
 
     async def answer(self, request: Request) -> Response:

@@ -14,6 +14,7 @@ import pytest
 import pytest_asyncio
 
 from kit.delivering import ARCHIVE, Delivering, delivering
+from kit.encode import EXPLICIT_LITTLE
 from kit.operation import Bytes, Never, Nobody
 from kit.samples import CT
 from pacslite.archive.deliveries import Question
@@ -38,6 +39,7 @@ from pacslite.services.commitment_data_set import CommitmentResult, Reference, w
 from pacslite.services.conversations import Conversations
 from pacslite.services.destinations import Callee
 from pacslite.services.events import EventService
+from pacslite.services.held_bytes import HeldBytes
 
 SUCCESSFUL, FAILURES_EXIST = 1, 2
 NO_SUCH_OBJECT = 0x0112
@@ -116,6 +118,8 @@ async def asked(tmp_path: Path) -> AsyncIterator[Asked]:
             conversations,
             callees={ARCHIVE: Callee(remote=Remote(host="localhost", port=104, ae_title=ARCHIVE))},
             max_bytes=4096,
+            max_instances=100,
+            held=HeldBytes(4096),
             observe=facts.append,
             clock=lambda: sent.now,
         )
@@ -228,6 +232,12 @@ async def test_the_association_may_go_once_everything_was_told(asked: Asked) -> 
 TRUNCATED = result("1.2.3", "1")[:-3]
 
 
+def a_result_without_end() -> bytes:
+    """Short, but of more items than a result may have: each is eight bytes."""
+    e = EXPLICIT_LITTLE
+    return e.element(0x00081195, "UI", "1.2") + e.sequence(0x00081198, *[b""] * 101)
+
+
 @pytest.mark.parametrize(
     ("request_", "error", "offending"),
     [
@@ -238,6 +248,7 @@ TRUNCATED = result("1.2.3", "1")[:-3]
         (event(TRUNCATED), ProcessingFailure, None),
         (event(b""), MissingAttribute, 0x00081195),
         (event(result("1.2", *(str(number) for number in range(200)))), ResourceLimitation, None),
+        (event(a_result_without_end()), ResourceLimitation, None),
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else "",
 )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -129,6 +131,74 @@ async def test_one_that_fails_for_one_result_takes_the_others(tmp_path: Path) ->
         owing.callees[TITLE] = callee(remote)
         for number in [await owing.owe(f"1.2.{number}", REFERENCES) for number in range(4)][1:]:
             await owing.settled(number)
+
+
+@asynccontextmanager
+async def in_front_of(remote: Remote, ends: Callable[[bytes], bytes | None]) -> AsyncIterator[Remote]:
+    """A door: ``ends`` answers to some requests for an association with the last that is said; others go through."""
+    doing: set[asyncio.Task[None]] = set()
+
+    async def copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        while data := await source.read(65536):
+            sink.write(data)
+        sink.close()
+
+    async def through(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readexactly(6)
+        request = head + await reader.readexactly(int.from_bytes(head[2:], "big"))
+        answer = ends(request)
+        if answer is not None:
+            writer.write(answer)
+            writer.close()
+            return
+        inner_reader, inner_writer = await asyncio.open_connection(remote.host, remote.port)
+        inner_writer.write(request)
+        for task in (copy(reader, inner_writer), copy(inner_reader, writer)):
+            doing.add(asyncio.create_task(task))
+
+    door = await asyncio.start_server(through, "127.0.0.1", 0)
+    try:
+        yield replace(remote, port=door.sockets[0].getsockname()[1])
+    finally:
+        door.close()
+        for task in doing:
+            task.cancel()
+
+
+ROLE_SELECTION = b"\x54\x00\x00\x18"
+"""The head of that sub-item, for the UID of storage commitment (PS3.7 D.3.3.4.1)."""
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        bytes.fromhex("070000000004 00000200"),
+        bytes.fromhex("030000000004 00010101"),
+        b"",
+    ],
+    ids=["aborts", "rejects", "hangs up"],
+)
+@pytest.mark.parametrize("wants_role", [False, True])
+async def test_sc_04_whether_the_role_is_proposed_alternates_with_one_that_takes_no_association(
+    tmp_path: Path, answer: bytes, wants_role: bool
+) -> None:
+    """Some cannot read the item and some insist on it; the last way that was good for a report is kept."""
+    proposed: list[bool] = []
+
+    def ends(request: bytes) -> bytes | None:
+        has_role = ROLE_SELECTION in request
+        proposed.append(has_role)
+        is_first = len(proposed) == 1  # it may have had other reasons
+        return answer if is_first or has_role != wants_role else None
+
+    requester = Requester(takes)
+    async with reporting(tmp_path) as owing, listening(requester) as inner, in_front_of(inner, ends) as remote:
+        owing.callees[TITLE] = callee(remote)
+        await owing.settled(await owing.owe("1.2.1", REFERENCES))
+        assert proposed == ([True, False, True] if wants_role else [True, False])
+        await owing.settled(await owing.owe("1.2.2", REFERENCES))
+        assert proposed[-2:] == [wants_role, wants_role]
+    assert [one.result.transaction_uid for one in requester.heard] == ["1.2.1", "1.2.2"]
 
 
 @pytest.mark.parametrize(("serves", "admits"), [(False, True), (True, False)], ids=["no context", "no association"])

@@ -21,7 +21,7 @@ from pacslite.archive.archive import Archive
 from pacslite.archive.blobs.layout import open_layout, sync_folder
 from pacslite.archive.counters import recount
 from pacslite.archive.findings import Finding, Problem, Progress, Report
-from pacslite.archive.index.salvage import salvage
+from pacslite.archive.index.salvage import let_go, salvage
 from pacslite.archive.index.sqlite import connect, create, immediate
 from pacslite.archive.index.writer import IndexWriter
 from pacslite.archive.inspection import Inspection
@@ -63,7 +63,7 @@ def set_index_aside(settings: ArchiveSettings) -> SetAside:
     """Move a damaged index to ``backups``; :class:`StoreInUseError` while a server runs.
 
     The one that takes its place has nothing but what could be read of all that is owed and promised, which no file
-    tells; to be followed by :func:`rebuild`.
+    tells; to be followed by :func:`rebuild`, for which what is owed waits.
     """
     with open_layout(settings.folder, StoreMode.SERVER) as layout:
         let_be(layout)
@@ -104,6 +104,9 @@ def _check(archive: Archive, *, digest: bool, repair: bool) -> Report:
         blobs = archive.workshop.blobs
         yield from Inspection(IndexWriter(connection), blobs, settings, digest=digest, repair=repair).run()
         yield from recount(connection, repair=repair)
+        if repair:  # whatever has a file has a row now
+            with immediate(connection):
+                let_go(connection)
 
 
 def _rebuild(archive: Archive) -> Report:

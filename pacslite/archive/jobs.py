@@ -15,6 +15,7 @@ from __future__ import annotations
 import itertools
 import math
 import secrets
+import sqlite3
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,14 @@ Change = Callable[[IndexWriter], None]
 """What else happens in the transaction that settles a job."""
 
 _LEASE_S = 120.0
+_TIDIED_AT_ONCE = 20
+"""Transactions; a few hundred milliseconds. Other lanes do not wait for longer, nor do leases to be renewed."""
+_UNFIT = frozenset(
+    {
+        *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_READONLY),
+        *(sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOMEM),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,14 +98,19 @@ class Outbox:
     # --- Working ---
 
     async def open_lanes(self) -> Sequence[OpenLane]:
-        """Lanes with waiting jobs, and when the first of them are due. What was held too long is let go first."""
-        while True:
+        """Lanes with waiting jobs, and when the first of them are due. What was held too long is let go first; if that
+        is very much, some of it, and whoever asked by :meth:`when_added` is called for the rest."""
+        for _ in range(_TIDIED_AT_ONCE):
             scan = await self._scanner.scan()
             now = self._clock()
             if not self._is_over(scan, now):
-                self.retries = scan.retries
-                return scan.lanes
+                break
             await self._index.run(partial(_tidy, now=now, latest=now + 2 * self._longest_lease_s))
+        else:
+            scan = await self._scanner.scan()
+            self.added()
+        self.retries = scan.retries
+        return scan.lanes
 
     async def take(self, lane: Lane, *, most: int, lease_s: float) -> Sequence[Job]:
         """The next of a lane: by priority, then as they became due. Those whose time window is closed are put off."""
@@ -115,10 +129,13 @@ class Outbox:
         """Remove them, each with its change, in one transaction; answers those that were lost, unchanged.
 
         A change that raises does not keep the others from being made: :class:`ChangesFailed` tells of it afterwards.
+        If the index cannot be written, nothing has happened, and that is no change's fault: it may be done again.
         """
         try:
             return await self._index.run(lambda writer: _settle(writer, done))
         except Exception as error:
+            if _cannot_write(error):
+                raise
             if len(done) == 1:
                 raise ChangesFailed([(done[0].job, error)], ()) from error
         lost: list[Job] = []
@@ -205,6 +222,12 @@ class Outbox:
             or scan.first_lease <= now
             or math.inf > scan.last_lease > now + 2 * self._longest_lease_s
         )
+
+
+def _cannot_write(error: Exception) -> bool:
+    """Whether it is the index, or its disk, that is not fit at the moment."""
+    # Extended codes have the primary one in their lowest byte.
+    return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF in _UNFIT
 
 
 def _settle(writer: IndexWriter, done: Sequence[Settled]) -> Sequence[Job]:

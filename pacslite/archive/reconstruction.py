@@ -36,6 +36,7 @@ from pacslite.archive.examine import examine
 from pacslite.archive.findings import Finding, Problem, Progress, Report
 from pacslite.archive.index.entry import Entry
 from pacslite.archive.index.promises import PROMISED
+from pacslite.archive.index.salvage import let_go
 from pacslite.archive.index.schema import PATIENT_NAME_TRIGGERS, REBUILD_PATIENT_NAMES, metadata
 from pacslite.archive.index.sqlite import create, immediate
 from pacslite.archive.index.writer import KEPT_ASIDE, IndexWriter
@@ -200,6 +201,7 @@ class Reconstruction:
                 for entry in conflicts:
                     writer.keep_aside(entry, reason=KEPT_ASIDE)
                 writer.flush()
+                let_go(connection)
         finally:
             connection.execute("DETACH rebuilt")
 

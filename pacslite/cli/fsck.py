@@ -107,6 +107,8 @@ class _Checkup:
         self._screen.line(f"the index could not be read ({why}) and was moved to {aside.path}")
         kept = ", ".join(f"{count:,} of {table}" for table, count in aside.salvaged.items() if count)
         self._screen.line(f"what is owed and promised does not follow from files; of it were saved: {kept or 'none'}")
+        if kept:
+            self._screen.line("what is owed waits until the new index is complete; if this is broken off, do it again")
 
     async def _follow(self, doing: str, report: AsyncGenerator[Finding | Progress, None]) -> None:
         from pacslite.archive.integrity import Finding

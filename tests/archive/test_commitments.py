@@ -20,7 +20,9 @@ from pacslite.archive.archive import Archive
 from pacslite.archive.commitment import FailureReason, RequestState, Verdict
 from pacslite.archive.commitments import CHUNK_INSTANCES, Verification
 from pacslite.archive.file_checks import FileChecks, Indexed
+from pacslite.archive.index.commitment_rows import VERIFY
 from pacslite.archive.index.reader import IndexReader
+from pacslite.archive.jobs import Settled
 from pacslite.archive.settings import DuplicatePolicy
 from pacslite.facts import ignore
 
@@ -394,6 +396,25 @@ async def test_two_at_once_decide_everything_once(asking: Asking) -> None:
     verdict = await asking.verify(request)
     assert (verdict.request.committed, verdict.request.failed) == (1, 3 * CHUNK_INSTANCES)
     assert [*verdict.committed, *(reference for reference, _ in verdict.failed)] == references
+
+
+async def test_whoever_was_overtaken_leaves_the_rest_owed(asking: Asking) -> None:
+    """SC-06: the one who is further has lost the job, and would settle nothing."""
+    request = await asking.ask(*((CT, f"9.{number}") for number in range(3 * CHUNK_INSTANCES)))
+    archive = asking.archive
+    (job,) = await archive.outbox.take(VERIFY, most=1, lease_s=60)
+    first = await archive.commitments.verification(request, digest=False, stores=stores)
+    second = await archive.commitments.verification(request, digest=False, stores=stores)
+    assert first is not None
+    assert second is not None
+    assert await second.step()
+    assert not await first.step(), "it was overtaken"
+    await archive.outbox.settle([Settled(job=job, change=archive.commitments.verified(request))])
+    assert rows(asking.folder, JOBS) == [("verify", "", str(request), "waiting")]
+    (job,) = await archive.outbox.take(VERIFY, most=1, lease_s=60)
+    await archive.commitments.verify(request, digest=False, stores=stores)
+    await archive.outbox.settle([Settled(job=job, change=archive.commitments.verified(request))])
+    assert rows(asking.folder, JOBS) == [("report", "CT1", str(request), "waiting")]
 
 
 pool = st.sampled_from([ONE, TWO, THREE, (MR, "1.1"), ("", "1.2"), UNKNOWN, (PRINTER, "9.1"), ("", "")])

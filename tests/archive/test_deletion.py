@@ -15,6 +15,7 @@ from kit.samples import Sample, assert_counters_exact, files, put, rows, setting
 from pacslite.archive.archive import Archive
 from pacslite.archive.deletion import Deleted, Level, Standing, Target
 from pacslite.archive.integrity import Finding, check
+from pacslite.archive.job import JobKind, Lane, NewJob
 from pacslite.archive.model import Outcome
 from pacslite.archive.settings import DuplicatePolicy
 from pacslite.errors import ObjectsProtected
@@ -226,6 +227,33 @@ async def test_what_is_no_promise_protects_nothing(quick_path: Path) -> None:
         owe(quick_path, "1.2.1.0.0")
         assert (await archive.deletions.delete(STUDY, deleted_by="somebody")).instances == 6
         assert rows(quick_path, "SELECT kind FROM jobs ORDER BY 1") == [("forward",), ("verify",)]
+
+
+async def test_nobody_is_asked_any_more_about_what_was_deleted(quick_path: Path) -> None:
+    """SC-02: what others have committed to stays known; with its last object a question is over."""
+    async with Archive.open(settings_for(quick_path), observe=ignore) as archive:
+        await populate(archive)
+        for destination, uid, committed_at in (
+            ("ONE", "1.2.0.0.0", None),
+            ("BOTH", "1.2.0.0.1", None),
+            ("BOTH", "1.2.1.0.0", None),
+            ("NONE", "1.2.0.0.2", 1.0),
+        ):
+            execute(
+                quick_path,
+                "INSERT INTO deliveries (sop_instance_uid, sop_class_uid, destination, rule, delivered_at,"
+                " wants_commitment, committed_at) VALUES (?, '', ?, 'rule', 0, 1, ?)",
+                (uid, destination, committed_at),
+            )
+        for destination in ("ONE", "BOTH"):
+            ask = NewJob(lane=Lane(destination, JobKind.ASK, "rule"), subject="rule")
+            await archive.outbox.owe([ask])
+        await archive.deletions.delete(STUDY, deleted_by="somebody")
+        assert rows(quick_path, "SELECT destination, sop_instance_uid FROM deliveries WHERE wants_commitment = 1") == [
+            ("BOTH", "1.2.1.0.0"),
+            ("NONE", "1.2.0.0.2"),
+        ]
+        assert rows(quick_path, "SELECT destination, kind FROM jobs") == [("BOTH", "ask")]
 
 
 async def test_a_promise_that_is_made_meanwhile_stops_the_deletion_where_it_is(quick_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import sqlite3
 from collections.abc import AsyncIterator
@@ -12,8 +13,10 @@ import pytest
 
 from kit.outboxes import LANE, LEASE_S, OutboxFile, forwards, new, outbox_file, take
 from pacslite.archive.index import job_rows, lane_scan
+from pacslite.archive.index.commit import GroupCommit
 from pacslite.archive.index.job_lists import Standing
-from pacslite.archive.index.job_rows import MOST_ERROR_CHARACTERS
+from pacslite.archive.index.job_rows import MOST_ERROR_CHARACTERS, owe
+from pacslite.archive.index.reader import IndexReader
 from pacslite.archive.index.writer import IndexWriter
 from pacslite.archive.job import Job, JobKind, JobState, Lane, Priority
 from pacslite.archive.jobs import ChangesFailed, Choice, Outbox, Settled
@@ -121,6 +124,39 @@ async def test_what_waits_twice_keeps_what_lets_it_go_sooner(outbox: Outbox, fil
     job = await only(outbox)
     assert (job.lane.rule, job.priority, job.held_until) == ("later", Priority.HIGH, None)
     assert (job.wants_commitment, job.created_at) == (True, file.clock.now)
+
+
+@pytest.mark.usefixtures("_utc")
+async def test_what_waits_for_no_window_does_not_wait_for_one_that_comes_later(
+    outbox: Outbox, file: OutboxFile
+) -> None:
+    await outbox.owe([new("a")])
+    await outbox.owe([new("a", lane=forwards("DEST", "at night"), time_window="22:00-06:00")])
+    job = await only(outbox)
+    assert (job.lane.rule, job.time_window, job.due_at) == ("at night", "", file.clock.now)
+
+
+async def test_an_index_that_is_full_is_no_failure_of_what_was_done(quick_path: Path) -> None:
+    """It has been done, and is not done again: it is written down once there is room."""
+    file = outbox_file(quick_path)
+    index = GroupCommit(file.path, busy_timeout_s=1, loop=asyncio.get_running_loop())
+    reader = IndexReader(file.path, count=1, busy_timeout_s=1)
+    try:
+        outbox = Outbox(index, reader, clock=file.clock)
+        await outbox.owe([new("a"), new("b")])
+        done = [
+            Settled(job=job, change=lambda writer: owe(writer, [new("x" * 100_000, lane=forwards("NEXT"))], 0.0))
+            for job in (await take(outbox)).values()
+        ]
+        await index.run(lambda writer: writer.connection.execute("PRAGMA max_page_count = 1").fetchall())
+        with pytest.raises(sqlite3.OperationalError, match="full"):
+            await outbox.settle(done)
+        await index.run(lambda writer: writer.connection.execute("PRAGMA max_page_count = 4294967294").fetchall())
+        assert await outbox.settle(done) == []
+        assert [job.lane.destination async for job in outbox.list(Choice())] == ["NEXT"]
+    finally:
+        await reader.close()
+        await asyncio.to_thread(index.close)
 
 
 async def test_a_failure_counts_and_waits_until_it_is_due(outbox: Outbox, file: OutboxFile) -> None:
@@ -282,6 +318,22 @@ async def test_a_large_study_is_let_go_whole(outbox: Outbox, file: OutboxFile) -
     await outbox.open_lanes()
     assert len(await take(outbox, most=5000)) == 1700
     assert file.rows("SELECT * FROM job_holds") == []
+
+
+async def test_other_lanes_do_not_wait_until_very_much_has_been_let_go(
+    outbox: Outbox, file: OutboxFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_rows, "CHUNK", 10)
+    count, called = 250, list[str]()
+    await outbox.owe([new(str(number), quiet_s=60.0) for number in range(count)])
+    file.clock.now += 60
+    outbox.when_added(called.append)
+    assert [lane.lane for lane in await outbox.open_lanes()] == [LANE]
+    assert sorted(set((await standings(outbox)).values())) == ["held", "waiting"]
+    assert called == [""], "there is more to be let go"
+    await outbox.open_lanes()
+    assert set((await standings(outbox)).values()) == {"waiting"}
+    assert called == [""]
 
 
 async def test_a_delayed_job_is_due_later_and_put_off_by_the_same_one(outbox: Outbox, file: OutboxFile) -> None:

@@ -60,6 +60,22 @@ def promises(folder: Path) -> dict[str, list[tuple[object, ...]]]:
     return {table.name: rows(folder, f"SELECT * FROM {table.name} ORDER BY 1") for table in PROMISED}
 
 
+def saved(folder: Path) -> dict[str, list[tuple[object, ...]]]:
+    """Without what holds jobs back: until the index is whole again that is something else."""
+    with closing(sqlite3.connect(folder / "index.sqlite")) as connection:
+        connection.row_factory = sqlite3.Row
+        return {
+            table.name: [
+                tuple(
+                    value for name, value in zip(row.keys(), row, strict=True) if (table.name, name) != ("jobs", "hold")
+                )
+                for row in connection.execute(f"SELECT * FROM {table.name} ORDER BY 1")
+                if table.name != "job_holds" or row["rule"]
+            ]
+            for table in PROMISED
+        }
+
+
 async def rebuilt(archive: Archive) -> None:
     assert [item async for item in rebuild(archive) if isinstance(item, Finding)] == []
 
@@ -109,7 +125,7 @@ async def test_what_can_be_read_of_a_damaged_index_is_saved(quick_path: Path, ru
         await put(archive, ONE)
         await promise(archive, 1000)
         assert await is_index_sound(archive)
-    before = promises(quick_path)
+    before = saved(quick_path)
     damaged = ("jobs", "commitment_items")
     for name in damaged:
         leaves = pages_of(quick_path, name)
@@ -118,7 +134,7 @@ async def test_what_can_be_read_of_a_damaged_index_is_saved(quick_path: Path, ru
     async with Archive.open(settings, observe=ignore) as archive:
         assert not await is_index_sound(archive)
     aside = set_index_aside(settings)
-    after = promises(quick_path)
+    after = saved(quick_path)
     for table in PROMISED:
         assert set(after[table.name]) <= set(before[table.name])
         assert len(after[table.name]) == aside.salvaged[table.name]
@@ -129,9 +145,32 @@ async def test_what_can_be_read_of_a_damaged_index_is_saved(quick_path: Path, ru
     async with Archive.open(settings, observe=ignore) as archive:
         await rebuilt(archive)
         assert await is_index_sound(archive)
-        assert promises(quick_path) == after
+        assert saved(quick_path) == after
         assert await archive.read(ONE.instance) is not None
         assert await findings(archive) == []
+
+
+@pytest.mark.parametrize("remedy", ["rebuild", "repair"])
+async def test_what_is_owed_waits_until_the_index_has_its_objects_again(quick_path: Path, remedy: str) -> None:
+    """A server that is started before, since the rebuild was killed, must not find that everything is gone."""
+    settings = settings_for(quick_path)
+    lanes = [Lane("CT1", JobKind.REPORT), Lane("THERE", JobKind.FORWARD, "rule"), Lane("", JobKind.VERIFY)]
+    async with Archive.open(settings, observe=ignore) as archive:
+        await put(archive, ONE)
+        await promise(archive, 3)
+        others = [NewJob(lane=lane, subject="1") for lane in lanes]
+        await archive.workshop.index.run(lambda writer: owe(writer, others, 1000.0))
+    set_index_aside(settings)
+    async with Archive.open(settings, observe=ignore) as archive:
+        await archive.outbox.bring_forward(latest_s=1.0)
+        assert [lane.lane for lane in await archive.outbox.open_lanes()] == lanes[:1]
+        if remedy == "rebuild":
+            await rebuilt(archive)
+        else:
+            assert [item async for item in check(archive, repair=True) if isinstance(item, Finding)]
+        assert [lane.lane for lane in await archive.outbox.open_lanes()] == sorted(lanes)
+        forwards = await archive.outbox.take(lanes[1], most=9, lease_s=60)
+        assert [job.subject for job in forwards] == ["1.2.0", "1.2.1", "1.2.2", "1"]
 
 
 async def test_nothing_refers_to_what_is_lost(quick_path: Path) -> None:
@@ -145,7 +184,10 @@ async def test_nothing_refers_to_what_is_lost(quick_path: Path) -> None:
         for table in ("job_holds", "commitments_asked", "commitment_requests"):
             connection.execute(f"DELETE FROM {table}")
     set_index_aside(settings)
-    assert rows(quick_path, "SELECT DISTINCT kind, hold FROM jobs") == [("forward", None)]
+    assert rows(quick_path, "SELECT DISTINCT kind, until > 1e11 FROM jobs JOIN job_holds ON job_holds.id = hold") == [
+        ("forward", 1)
+    ]
+    assert rows(quick_path, "SELECT count(*) FROM jobs") == [(3,)]
     assert rows(quick_path, "SELECT DISTINCT asked FROM deliveries") == [(None,)]
     assert rows(quick_path, "SELECT id, state, transaction_uid FROM commitment_requests") == [(1, "reported", "")]
     assert rows(quick_path, "SELECT count(*) FROM commitment_items") == [(3,)]

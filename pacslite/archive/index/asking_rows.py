@@ -6,6 +6,7 @@ failure (attempts), and is dead if nobody is asked any more though not everythin
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -132,6 +133,26 @@ def settle_asking(
             _keep(writer, lane, next_, asker or Asker(0, now))
     elif asker is not None:
         execute(_END_ASKING, (asker.id,))
+
+
+_WANT_NO_MORE = """
+UPDATE deliveries SET wants_commitment = 0
+WHERE sop_instance_uid = ? AND wants_commitment = 1 AND committed_at IS NULL
+RETURNING destination, rule
+"""
+_ANY_LEFT = f"SELECT EXISTS (SELECT 1 FROM deliveries WHERE {OF_RULE})"
+
+
+def ask_no_more(writer: IndexWriter, uids: Iterable[str]) -> None:
+    """These objects are deleted: nobody is asked about them any more. With the last one of a rule the job that asks
+    goes, unless somebody has it at the moment, who sees it at the end."""
+    execute = writer.connection.execute
+    asked = {tuple(row) for uid in uids for row in execute(_WANT_NO_MORE, (uid,)).fetchall()}
+    for destination, rule in asked:
+        if not execute(_ANY_LEFT, {"destination": destination, "rule": rule}).fetchone()[0]:
+            found = execute(_FIND_ASKING, (rule, destination, JobKind.ASK)).fetchone()
+            if found is not None and found[1] != JobState.RUNNING:
+                execute(_END_ASKING, (found[0],))
 
 
 def give_up_asking(writer: IndexWriter, lane: Lane, asker: Asker, *, why: str, now: float) -> None:

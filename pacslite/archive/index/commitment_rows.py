@@ -96,10 +96,16 @@ RETURNING calling_ae
 """
 
 
+_IS_LEFT = "SELECT 1 FROM commitment_requests WHERE id = ? AND state = 'received'"
+
+
 def verified(writer: IndexWriter, request: int, now: float) -> None:
-    """All of it is verified: the requester is owed a report."""
+    """All of it is verified: the requester is owed a report. If it is not, since whoever settles the job was overtaken,
+    the rest is owed again: the one who is further may have lost the job, and settle nothing."""
     if row := writer.connection.execute(_VERIFIED, (now, request)).fetchone():
         _owe(writer, Lane(destination=row[0], kind=JobKind.REPORT), request, now)
+    elif writer.connection.execute(_IS_LEFT, (request,)).fetchone():
+        _owe(writer, VERIFY, request, now)
 
 
 _REPORTED = """

@@ -41,7 +41,8 @@ ON CONFLICT (subject, destination, kind) DO UPDATE SET
     hold = CASE WHEN state = 'waiting' AND hold IS NULL THEN NULL ELSE excluded.hold END,
     state = 'waiting',
     created_at = excluded.created_at,
-    due_at = excluded.due_at,
+    due_at = CASE WHEN state = 'waiting' AND time_window = '' AND excluded.time_window <> ''
+        THEN min(excluded.due_at, excluded.created_at + ?) ELSE excluded.due_at END,
     attempts = 0,
     failing_since = NULL,
     last_error = '',
@@ -90,7 +91,7 @@ UPDATE jobs SET due_at = ?1, failing_since = min(failing_since, ?1)
 WHERE {WAITING} AND destination = ?2 AND kind = ?3 AND rule = ?4 AND priority = ?5
     AND due_at > ?6 AND (time_window = '' OR due_at > ?7)
 """
-_NOT_HELD_SO_LONG: Final = "UPDATE job_holds SET until = ?1 WHERE until > ?2"
+_NOT_HELD_SO_LONG: Final = "UPDATE job_holds SET until = ?1 WHERE until > ?2 AND rule <> ''"  # salvage.py has no rule
 _A_DAY_S: Final = 25 * 3600.0  # the longest one of a year
 
 OF_SUBJECT: Final = f"SELECT {COLUMNS} FROM jobs WHERE subject = ?"
@@ -134,6 +135,7 @@ def owe(writer: IndexWriter, jobs: Iterable[NewJob], now: float) -> None:
                 hold,
                 now,
                 _opening(window, due_at) if window else due_at,
+                job.delay_s,
             ),
         )
 

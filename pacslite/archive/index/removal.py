@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from pacslite.archive.blobs.paths import blob_path
 from pacslite.archive.index import statements as sql
+from pacslite.archive.index.asking_rows import ask_no_more
 from pacslite.archive.index.job_rows import cancel_of
 from pacslite.archive.index.writer import IndexWriter
 
@@ -64,7 +65,7 @@ def places(connection: sqlite3.Connection, uids: Sequence[str]) -> list[str]:
 
 def remove(writer: IndexWriter, uids: Sequence[str], *, places: Iterable[str]) -> Removed:
     """Take objects out of the index that lie at ``places``, with what was kept aside for them and is still to be
-    forwarded of them; and every series, study and patient that has nothing left."""
+    forwarded of them, or to be committed to elsewhere; and every series, study and patient that has nothing left."""
     connection, known = writer.connection, set(places)
     found = _instances(connection, uids)
     conflicts = connection.execute(_FIND_CONFLICTS, (json.dumps(uids),)).fetchall()
@@ -77,6 +78,7 @@ def remove(writer: IndexWriter, uids: Sequence[str], *, places: Iterable[str]) -
     _delete(connection, "conflicts", [key for key, _, _ in aside])
     gone = [uid for uid in uids if uid not in moved]
     forwards = cancel_of(writer, subjects=gone)
+    ask_no_more(writer, gone)
     _count_down(connection, going)
     return Removed(
         instances=len(going),

@@ -4,6 +4,10 @@ A table is read row by row, from its beginning to where the damage is and then f
 be read is lost, so what refers to it must not be misunderstood: a forward that waited for a study to be quiet waits no
 longer, a delivery whose question is lost is asked about again, a report of a request that is lost is owed no more. The
 items of such a request still protect their objects; a placeholder keeps its number from being given to another.
+
+The new index has no objects yet. Whoever worked off what is owed would find them gone: forwards would be dropped, and
+requesters told that nothing is here. So all of it but reports is held until the index has been made anew from the files
+(:func:`let_go`), however long that takes: a crash, or somebody in a hurry, may start a server before.
 """
 
 from __future__ import annotations
@@ -32,6 +36,18 @@ _MEND = (
     " WHERE request NOT IN (SELECT id FROM commitment_requests)",
 )
 
+_OURS = "rule = '' AND study_uid = ''"
+"""Of a hold: those of studies belong to a rule."""
+_HOLD = (
+    "INSERT OR IGNORE INTO job_holds (until, rule, study_uid)"
+    f" SELECT {float(1 << 37)}, '', '' WHERE EXISTS (SELECT 1 FROM jobs)",  # some thousand years
+    f"UPDATE jobs SET hold = (SELECT id FROM job_holds WHERE {_OURS}) WHERE state = 'waiting' AND kind <> 'report'",
+)
+_LET_GO = (
+    f"UPDATE jobs SET hold = NULL WHERE hold = (SELECT id FROM job_holds WHERE {_OURS})",
+    f"DELETE FROM job_holds WHERE {_OURS}",
+)
+
 
 def salvage(damaged: Path, connection: sqlite3.Connection) -> Mapping[str, int]:
     """Copy what can be read of ``damaged`` into the new, empty index of ``connection``; how many rows, by table."""
@@ -47,9 +63,15 @@ def salvage(damaged: Path, connection: sqlite3.Connection) -> Mapping[str, int]:
                 if all(_fits(column, value) for column, value in zip(table.columns, row, strict=True)):
                     count += connection.execute(insert, row).rowcount
             counts[table.name] = count
-    for statement in _MEND:
+    for statement in (*_MEND, *_HOLD):
         connection.execute(statement)
     return counts
+
+
+def let_go(connection: sqlite3.Connection) -> None:
+    """In the transaction that has brought the objects back: what was salvaged can be worked off."""
+    for statement in _LET_GO:
+        connection.execute(statement)
 
 
 def _fits(column: Column[Any], value: object) -> bool:

@@ -29,8 +29,9 @@ def check(config: ConfigFile = None, sets: Sets = None, verbose: Verbose = False
         certificate = server_certificate(listener)
         if certificate is not None:
             certificate.context()
-    listeners, peers = len(loaded.config.listeners), len(loaded.config.peers)
-    typer.echo(f"OK: {loaded.file or 'built-in defaults'}, listeners: {listeners}, peers: {peers}")
+    found = loaded.config
+    counts = f"listeners: {len(found.listeners)}, peers: {len(found.peers)}, forwarding rules: {len(found.forward)}"
+    typer.echo(f"OK: {loaded.file or 'built-in defaults'}, {counts}")
 
 
 def show(config: ConfigFile = None, sets: Sets = None, verbose: Verbose = False) -> None:

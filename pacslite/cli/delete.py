@@ -15,7 +15,7 @@ from pacslite.cli.exits import Exit
 from pacslite.cli.local_archive import DataFolder, load, open_archive
 from pacslite.cli.options import ConfigFile, Sets, Verbose
 from pacslite.cli.running import run
-from pacslite.cli.screen import Screen, printable, size_words, time_words
+from pacslite.cli.screen import Screen, plural, printable, size_words, time_words
 from pacslite.cli.tables import print_table
 from pacslite.errors import ObjectsProtected
 from pacslite.server.config import Config
@@ -158,7 +158,7 @@ def _run(level: _Level, uids: Sequence[str], config: Config, manner: _Manner) ->
         target for target, standing, refusal in found if (standing.instances or standing.conflicts) and not refusal
     ]
     for target, standing, refusal in found:
-        typer.echo(printable(_words(target, standing, refusal)))
+        typer.echo(printable(_words(target, standing, refusal, dry_run=manner.dry_run)))
     if going and not manner.dry_run:
         if not manner.yes:
             what = f"{len(going)} of them" if len(going) < len(found) else "this" if len(going) == 1 else "these"
@@ -184,16 +184,16 @@ async def _look(
     ]
 
 
-def _words(target: Target, standing: Standing, refusal: str) -> str:
+def _words(target: Target, standing: Standing, refusal: str, *, dry_run: bool) -> str:
     what = f"{target.level} {target.uid}"
     if not standing.instances and not standing.conflicts:
         return f"{what}: not here"
     aside = f", {standing.conflicts:,} kept aside" if standing.conflicts else ""
     size = size_words(standing.bytes + standing.conflict_bytes)
-    objects = f"{standing.instances:,} object{'' if standing.instances == 1 else 's'}{aside}, {size}"
+    objects = f"{plural(standing.instances, 'object')}{aside}, {size}"
     if refusal:
         return f"{what}: {objects}; not deleted: {refusal}"
-    return f"{what}: {objects}"
+    return f"{what}: {objects}; would be deleted" if dry_run else f"{what}: {objects}"
 
 
 async def _delete(targets: Sequence[Target], config: Config, manner: _Manner, screen: Screen) -> list[Target]:
@@ -216,8 +216,9 @@ async def _delete(targets: Sequence[Target], config: Config, manner: _Manner, sc
 
 
 def _told(target: Target, deleted: Deleted) -> str:
-    forwards = f"; {deleted.forwards:,} forwards given up" if deleted.forwards else ""
-    return f"deleted {target.level} {target.uid}: {deleted.instances:,} objects, {size_words(deleted.bytes)}{forwards}"
+    forwards = f"; {plural(deleted.forwards, 'forward')} cancelled" if deleted.forwards else ""
+    objects = f"{plural(deleted.instances, 'object')}, {size_words(deleted.bytes)}"
+    return f"deleted {target.level} {target.uid}: {objects}{forwards}"
 
 
 def _user() -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pacslite.cli.options import ConfigFile, Sets, Verbose, settings
+from pacslite.cli.screen import plural
 from pacslite.net.access import UnknownCallers
 from pacslite.net.tls import ClientCertificates
 from pacslite.observe.fan_out import fan_out
@@ -20,6 +21,7 @@ from pacslite.observe.log import LogObserver
 from pacslite.observe.metrics import Metrics
 from pacslite.observe.output import log_to
 from pacslite.server.config_sources import LoadedConfig, Setting
+from pacslite.server.outbox_settings import ForwardSettings
 from pacslite.server.setting_types import LogFormat
 
 if TYPE_CHECKING:
@@ -91,6 +93,8 @@ def first_lines(loaded: LoadedConfig, listening: Sequence[Listening]) -> Iterato
     yield f"  data folder   {config.storage.folder.resolve()}"
     yield f"  settings      {loaded.file or 'built-in defaults'}"
     yield f"  callers       {_callers(config.access.unknown, len(config.peers))}"
+    if config.forward:
+        yield f"  forwarding    {_forwarding(config.forward)}"
     yield f"  try           {_storescu(config.server.ae_title, listening)}"
 
 
@@ -103,6 +107,10 @@ def _callers(unknown: UnknownCallers, peers: int) -> str:
             return " and ".join([*known, "programs on this machine; add others under [[peers]]"])
         case UnknownCallers.NONE:
             return " ".join(known) or "nobody; add some under [[peers]]"
+
+
+def _forwarding(rules: Sequence[ForwardSettings]) -> str:
+    return f"by {plural(len(rules), 'rule')} to {', '.join(sorted({title for rule in rules for title in rule.to}))}"
 
 
 def _storescu(ae_title: str, listening: Sequence[Listening]) -> str:

@@ -77,6 +77,10 @@ def _line(problem: ErrorDetails, sources: Sources) -> str:
             return f"{where}: {name + ': ' if name else ''}{problem['ctx']['error']}"
         case "tuple_type" if model_at(key) is not None:
             return f"{where}: {name}: write it as [[{name}]], there may be several"
+        case "tuple_type":
+            return f"{where}: {name}{_shown(key, problem['input'])}: must be a list, in brackets"
+        case "too_short":
+            return f"{where}: {name}{_shown(key, problem['input'])}: must not be empty"
         case "model_type":
             return f"{where}: {name}{_shown(key, problem['input'])}: is a section, not a value"
         case "enum":

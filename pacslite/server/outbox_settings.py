@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from pacslite.archive.settings import MIB
 from pacslite.server.section import Section
-from pacslite.server.setting_types import AETitle, Bytes, Count, Patterns, Seconds, TimesOfDay, UIDPatterns
+from pacslite.server.setting_types import AETitle, Bytes, Count, Patterns, RuleName, Seconds, TimesOfDay, UIDPatterns
 
 DAY_S = 86400.0
 
@@ -88,7 +88,7 @@ class ForwardSettings(Section):
     Where several rules send an object to one peer, the rule that lets it go first decides when and within which limits.
     """
 
-    name: Annotated[str, Field(pattern=r"[A-Za-z0-9_.-]{1,64}")] = Field(
+    name: RuleName = Field(
         description="Its name in the log and in pacslite jobs. Keep it: work under way is known by it.",
         examples=["ct-to-archive"],
     )
@@ -143,7 +143,11 @@ class RetentionSettings(Section):
     high_water_bytes: Bytes = Field(
         0, description="Bytes of all objects above which the oldest studies are deleted. 0: no such limit."
     )
-    low_water_bytes: Bytes = Field(0, description="Bytes to which they are then brought down. Below high_water_bytes.")
+    low_water_bytes: Bytes = Field(
+        0,
+        description="Bytes to which they are then brought down: below high_water_bytes, and needed with it, as 0 would "
+        "be all of them.",
+    )
     delivered_to: tuple[AETitle, ...] = Field(
         (),
         description="AE titles: only studies of which each of these has taken every object.",
@@ -161,6 +165,10 @@ class RetentionSettings(Section):
 
     @model_validator(mode="after")
     def _marks_in_order(self) -> Self:
+        if self.high_water_bytes and not self.low_water_bytes:
+            raise ValueError("high_water_bytes needs low_water_bytes; without it everything would be deleted")
+        if self.low_water_bytes and not self.high_water_bytes:
+            raise ValueError("low_water_bytes does nothing without high_water_bytes")
         if self.high_water_bytes and self.low_water_bytes >= self.high_water_bytes:
             raise ValueError(
                 f"low_water_bytes ({self.low_water_bytes}) is not below high_water_bytes ({self.high_water_bytes})"

@@ -15,6 +15,7 @@ from pacslite.dicom.uids import is_conformant_uid
 from pacslite.dicom.values import is_valid_ae_title, utc_offset_minutes
 from pacslite.net.access import Network
 
+_RULE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
 
 
@@ -82,6 +83,12 @@ def _uid_pattern(text: str) -> str:
     return text
 
 
+def _rule_name(name: str) -> str:
+    if not _RULE_NAME.fullmatch(name):
+        raise ValueError(f'"{name[:64]}" is no name for a rule: 1 to 64 of A-Z a-z 0-9 _ . -')
+    return name
+
+
 def _times_of_day(text: str) -> str:
     TimeWindow.parse(text)
     return text
@@ -100,6 +107,7 @@ AETitle = Annotated[str, AfterValidator(_ae_title)]
 UID = Annotated[str, AfterValidator(_uid)]
 Patterns = tuple[Annotated[str, AfterValidator(_pattern)], ...]
 UIDPatterns = tuple[Annotated[str, AfterValidator(_uid_pattern)], ...]
+RuleName = Annotated[str, AfterValidator(_rule_name)]
 TimesOfDay = Annotated[str, AfterValidator(_times_of_day)]
 Place = Annotated[str, AfterValidator(_place)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]

@@ -137,7 +137,7 @@ def test_what_is_protected_is_refused_and_forced(pacslite: RunCommand, data: Pat
     assert stored(data) == 2, "the other one is not protected"
     forced = pacslite("delete", "study", ONE, "--yes", "--force", "--data", data)
     assert forced.code == Exit.OK
-    assert ("1 forwards given up" in forced.lines[-1]) == (what == "owed")
+    assert ("; 1 forward cancelled" in forced.lines[-1]) == (what == "owed")
     assert stored(data) == 0
     assert "forced" in pacslite("delete", "ls", "--data", data).lines[1]
 

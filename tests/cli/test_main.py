@@ -114,9 +114,9 @@ def test_ctrl_c_is_no_error_of_ours(run: Run, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_config_check_says_what_it_read(run: Run, tmp_path: Path) -> None:
-    assert run("config", "check").out == "OK: built-in defaults, listeners: 1, peers: 0\n"
+    assert run("config", "check").out == "OK: built-in defaults, listeners: 1, peers: 0, forwarding rules: 0\n"
     (tmp_path / "pacslite.toml").write_text('[[peers]]\nae_title = "CT1"\naddress = "10.1.2.3"\n')
-    assert run("config", "check").out == "OK: pacslite.toml, listeners: 1, peers: 1\n"
+    assert run("config", "check").out == "OK: pacslite.toml, listeners: 1, peers: 1, forwarding rules: 0\n"
 
 
 def test_config_check_looks_into_certificates(run: Run, tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def test_room_is_made_and_what_stays_is_told(pacslite: RunCommand, data: Path) -
         "INSERT INTO commitment_items (request, number, sop_instance_uid, failure_reason)"
         f" VALUES (1, 0, '{OLD}.1.1', 0)",
     )
-    room = ("--set", "retention.high_water_bytes=1", "--data", data)
+    room = ("--set", "retention.high_water_bytes=2", "--set", "retention.low_water_bytes=1", "--data", data)
     ended = pacslite("retention", "--json", *room)
     assert ended.code == Exit.FAILED, "more is stored than is wanted"
     first, second = (json.loads(line) for line in ended.lines)

@@ -43,6 +43,12 @@ def test_they_say_where_and_who_and_what_to_type(tmp_path: Path, monkeypatch: py
     }
 
 
+def test_they_say_where_is_forwarded() -> None:
+    peer = ("peers.0.ae_title=ARCHIVE", "peers.0.address=10.1.2.50", "peers.0.port=104")
+    rules = tuple(f"forward.{number}.{rest}" for number in (0, 1) for rest in (f"name=rule{number}", 'to=["ARCHIVE"]'))
+    assert lines(sets=peer + rules)["forwarding"] == "by 2 rules to ARCHIVE"
+
+
 def test_they_name_every_listener_and_prefer_a_plain_one_to_try() -> None:
     secured = Listening("::1", 2762, certificate(ClientCertificates.NONE), None)
     said = lines(secured, Listening("127.0.0.1", 104, None, None))

@@ -108,13 +108,23 @@ def test_quiet_s_may_be_given_on_instance(tmp_path: Path) -> None:
             'forward.0.window: "22-6" is not two times of day such as 22:00-06:00',
         ),
         (f'{ARCHIVE}{RULE}modality = [" "]', "forward.0.modality.0: an empty pattern matches nothing"),
-        (f'{ARCHIVE}{RULE}modality = "CT"', 'forward.0.modality = "CT": must be a '),
+        (f'{ARCHIVE}{RULE}modality = "CT"', 'forward.0.modality = "CT": must be a list, in brackets'),
         (
             f'{ARCHIVE}{RULE}sop_class = ["CT Image Storage"]',
             'forward.0.sop_class.0: "CT Image Storage" matches no UID',
         ),
         (f"{ARCHIVE}{RULE}windw = 1", 'forward.0.windw: unknown key; did you mean "window"?'),
-        (ARCHIVE + RULE.replace('["ARCHIVE"]', "[]"), "forward.0.to = []: "),
+        (ARCHIVE + RULE.replace('["ARCHIVE"]', "[]"), "forward.0.to = []: must not be empty"),
+        (
+            ARCHIVE + RULE.replace('"rule"', '""'),
+            'forward.0.name: "" is no name for a rule: 1 to 64 of A-Z a-z 0-9 _ . -',
+        ),
+        (ARCHIVE + RULE.replace("rule", "two words"), 'forward.0.name: "two words" is no name for a rule'),
+        (
+            "[retention]\nhigh_water_bytes = 5",
+            "retention: high_water_bytes needs low_water_bytes; without it everything",
+        ),
+        ("[retention]\nlow_water_bytes = 5", "retention: low_water_bytes does nothing without high_water_bytes"),
         (
             f'{ARCHIVE}[retention]\ndelivered_to = ["ARCHIV"]',
             'retention.delivered_to: there are no [[peers]] with ae_title = "ARCHIV"; did you mean "ARCHIVE"?',

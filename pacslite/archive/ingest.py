@@ -218,7 +218,9 @@ class Ingest:
             entry = await run(intake.place_beside)
         names = await run(blobs.keep_in_sight, (existing.path,))
         try:
-            replaced = await index.run(lambda writer: writer.replace(entry))
+            replaced = await index.run(lambda writer: _replace(writer, entry, existing))
+            if isinstance(replaced, _Overtaken):
+                return await self._decided(intake, replaced.by)
             if replaced is not None:
                 if replaced.is_same_as(entry):  # somebody else was faster with the same
                     return await self._yield_to(intake, replaced)
@@ -314,6 +316,21 @@ def _addition(entry: Entry) -> Callable[[IndexWriter], Existing | None]:
     if entry.path:
         return lambda writer: writer.add(entry)
     return lambda writer: writer.find(entry.origin.sop_instance_uid)
+
+
+@dataclass(frozen=True, slots=True)
+class _Overtaken:
+    """Nothing was replaced: somebody else has replaced it meanwhile, by an object whose file is not in sight."""
+
+    by: Existing
+
+
+def _replace(writer: IndexWriter, entry: Entry, seen: Existing) -> Existing | _Overtaken | None:
+    """Replace what was seen, whose file is in sight until it is removed; anything else is to be looked at first."""
+    current = writer.find(entry.origin.sop_instance_uid)
+    if current is not None and current != seen and not current.is_same_as(entry):
+        return _Overtaken(current)
+    return writer.replace(entry)
 
 
 def _is_aside(writer: IndexWriter, entry: Entry) -> bool:

@@ -222,3 +222,22 @@ async def test_what_was_replaced_but_cannot_be_removed_does_not_cost_the_new_one
         assert (await put(archive, OTHER)).outcome is Outcome.REPLACED
         assert failures == [0]
         assert await content(archive, OTHER) == OTHER.data_set()
+
+
+async def test_what_is_replaced_is_in_sight_until_it_is_removed_whoever_was_faster(quick_path: Path) -> None:
+    """A crash between the commit and the removal leaves nothing that the next start does not find."""
+    out_of_sight: list[str] = []
+
+    def before(call: Call) -> None:
+        if call.operation == "unlink" and call.what.startswith("blobs"):
+            file = quick_path / call.what
+            if file.exists() and file.stat().st_nlink == 1:  # the other name is the one in sight
+                out_of_sight.append(call.what)
+
+    settings = settings_for(quick_path, duplicates=DuplicatePolicy.REPLACE)
+    async with Archive.open(settings, observe=ignore, disk=WatchedDisk(before, str(quick_path))) as archive:
+        for round in range(5):
+            others = [ONE.but(pixels=f"{round:06}{number:06}".encode()) for number in range(12)]
+            await asyncio.gather(*(put(archive, other) for other in others))
+    assert out_of_sight == []
+    assert len(files(quick_path, "blobs")) == 1

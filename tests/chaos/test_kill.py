@@ -19,6 +19,7 @@ from kit.holdings import Holdings
 from kit.mortal import MortalServer, mortal_server
 from kit.storm import Book, StormObject, objects, storm
 from kit.volumes import NotPermitted, PoweredVolume
+from kit.wait import eventually
 
 CYCLES = 52
 LANES = 2
@@ -48,6 +49,13 @@ def again(known: list[StormObject], chance: random.Random) -> Iterator[StormObje
         yield replace(obj, variant=chance.choice((0, 0, 1)))
 
 
+async def kill_in_the_middle(server: MortalServer, book: Book, chance: random.Random) -> None:
+    """At no particular moment, but after a number of objects and not of seconds, of which a busy machine needs more."""
+    enough = chance.randrange(60)
+    await asyncio.to_thread(eventually, lambda: len(book.acknowledged) >= enough, "objects stored", every_s=0.001)
+    asyncio.get_running_loop().call_later(chance.uniform(0.0, 0.05), server.kill)
+
+
 async def traffic(server: MortalServer, cycle: int, known: list[StormObject], chance: random.Random) -> Book:
     """Send on every kind of association until the server is killed."""
     shared = list(objects(f"{cycle}.90", itertools.islice(small(chance), 2000)))
@@ -55,8 +63,8 @@ async def traffic(server: MortalServer, cycle: int, known: list[StormObject], ch
     plain = [objects(f"{cycle}.{lane}", small(chance)) for lane in range(SMALL_ASSOCIATIONS)]
     plain.append(objects(f"{cycle}.80", large(chance)))
     plain += [iter(shared), again(known, chance)] if known else [iter(shared)]
-    asyncio.get_running_loop().call_later(chance.uniform(0.05, 0.4), server.kill)
     await asyncio.gather(
+        kill_in_the_middle(server, book, chance),
         storm(server.port, plain, book),
         storm(server.port, [iter(shared)], book, window=WINDOW),  # the same objects as another association, at once
     )

@@ -86,7 +86,7 @@ def test_setting_aside_moves_the_blob_and_finds_itself_there_again(blobs: Filesy
         blob.write(BYTES)
         if placed:
             assert blob.place(PLACE)
-        assert blob.set_aside(ASIDE, DIGEST, size=8, offset=4) == 4
+        assert blob.set_aside(ASIDE, DIGEST, size=8, offset=4, is_known=True) == 4
         blobs.sweep([blob.release()])
         assert blobs.size(PLACE) is None
         assert blobs.digest(ASIDE, 4) == DIGEST
@@ -96,10 +96,10 @@ def test_setting_aside_moves_the_blob_and_finds_itself_there_again(blobs: Filesy
 def test_what_another_sender_has_set_aside_is_known_by_its_data_set_alone(blobs: FilesystemBlobs) -> None:
     first = blobs.create(PLACE)
     first.write([b"longer meta", b"data set"])
-    assert first.set_aside(ASIDE, DIGEST, size=8, offset=11) == 11
+    assert first.set_aside(ASIDE, DIGEST, size=8, offset=11, is_known=True) == 11
     second = blobs.create(PLACE)
     second.write(BYTES)
-    assert second.set_aside(ASIDE, DIGEST, size=8, offset=4) == 11
+    assert second.set_aside(ASIDE, DIGEST, size=8, offset=4, is_known=True) == 11
     assert blobs.digest(ASIDE, 11) == DIGEST
     assert list(Path(blobs.folder, "quarantine").rglob("*.dcm")) == []
 
@@ -110,9 +110,20 @@ def test_what_is_wrong_under_its_own_digest_is_not_believed(blobs: FilesystemBlo
     torn.place(ASIDE)
     blob = blobs.create(PLACE)
     blob.write(BYTES)
-    assert blob.set_aside(ASIDE, DIGEST, size=8, offset=4) == 4
+    assert blob.set_aside(ASIDE, DIGEST, size=8, offset=4, is_known=True) == 4
     assert blobs.digest(ASIDE, 4) == DIGEST
     assert len(list(Path(blobs.folder, "quarantine").rglob("*.dcm"))) == 1
+
+
+def test_what_is_set_aside_beside_what_nobody_knows_does_not_rely_on_that(blobs: FilesystemBlobs) -> None:
+    """It may be about to be deleted."""
+    for count in (1, 2):
+        blob = blobs.create(PLACE)
+        blob.write(BYTES)
+        assert blob.set_aside(ASIDE, DIGEST, size=8, offset=4, is_known=False) == 4
+        assert len(list(Path(blobs.folder, "conflicts").rglob("*.dcm"))) == count
+        blobs.sweep([blob.release()])
+    assert list(Path(blobs.folder, "quarantine").rglob("*.dcm")) == []
 
 
 def test_quarantine_keeps_everything(blobs: FilesystemBlobs) -> None:

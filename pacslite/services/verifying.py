@@ -1,7 +1,8 @@
 """Verifying what storage commitment was asked for: the jobs that a request leaves in the outbox.
 
 Several requests are verified at once, some hundred instances of each in turn: who asks for one image does not wait for
-who asks for a hundred thousand. What is not finished when the round ends goes on in another one where it was.
+who asks for a hundred thousand, nor for several who do: of large requests a few are begun, the others wait for these,
+and small ones pass them. What is not finished when the round ends goes on in another one where it was.
 
 Objects arrive meanwhile, and need the same processors and the same index. A request that takes long therefore takes
 twice as long: it rests after each chunk for as long as that took.
@@ -12,7 +13,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from pacslite.archive.archive import Archive
@@ -22,8 +23,12 @@ from pacslite.archive.job import Job
 from pacslite.facts import CommitmentVerified, Observe
 from pacslite.services.rounds import Round
 
-_AT_ONCE: Final = 4
+_LARGE: Final = 2000
+"""Instances that are left: a tenth of a second's work."""
+_LARGE_AT_ONCE: Final = 4
 """Each has all of its references in memory: thirty megabytes for a hundred thousand."""
+_TAKEN_AT_ONCE: Final = 16
+_HELD_AT_MOST: Final = 1000
 _IN_ONE_GO: Final = 20_000
 """Instances that are verified without rests: a second's work."""
 
@@ -48,9 +53,15 @@ class VerifyPerformer:
 
     async def perform(self, round: Round) -> None:
         begun: deque[tuple[Job, Verification | None]] = deque()
+        waiting: deque[Job] = deque()
+        is_more = True
         while not round.is_over:
-            if not begun or (len(begun) < _AT_ONCE and await round.wait(0.0)):
-                begun.extend([(job, None) for job in await round.take(_AT_ONCE - len(begun))])
+            if is_more or not begun or (len(begun) + len(waiting) < _HELD_AT_MOST and await round.wait(0.0)):
+                jobs = await round.take(_TAKEN_AT_ONCE)
+                is_more = len(jobs) == _TAKEN_AT_ONCE and len(begun) + len(waiting) < _HELD_AT_MOST
+                begun.extend([(job, None) for job in jobs])
+            if waiting and not _is_crowded(begun):
+                begun.append((waiting.popleft(), None))
             if not begun:
                 return
             job, verification = begun.popleft()
@@ -58,6 +69,9 @@ class VerifyPerformer:
                 continue
             began_at = time.monotonic()
             try:
+                if verification is None and _is_crowded(begun) and await self._is_large(job):
+                    waiting.append(job)
+                    continue
                 verification = await self._go_on(round, job, verification)
             except sqlite3.Error as error:
                 round.failed(job, f"the index cannot be used: {error}")
@@ -81,6 +95,10 @@ class VerifyPerformer:
         await self._conclude(round, job)
         return None
 
+    async def _is_large(self, job: Job) -> bool:
+        request = await self._commitments.request(int(job.subject))
+        return request is not None and request.instances - request.checked > _LARGE
+
     async def _conclude(self, round: Round, job: Job) -> None:
         request = await self._commitments.request(int(job.subject))
         round.done(job, self._commitments.verified(int(job.subject)))
@@ -95,3 +113,9 @@ class VerifyPerformer:
                     seconds=max(0.0, self._clock() - request.received_at),
                 )
             )
+
+
+def _is_crowded(begun: Iterable[tuple[Job, Verification | None]]) -> bool:
+    """Whether no further large request may begin."""
+    left = [one.request.instances - one.done for _, one in begun if one is not None]
+    return sum(instances > _LARGE for instances in left) >= _LARGE_AT_ONCE

@@ -143,6 +143,16 @@ async def test_a_small_request_does_not_wait_for_a_large_one(tmp_path: Path) -> 
         assert order == [small, large]
 
 
+async def test_a_small_request_waits_for_none_of_many_large_ones(tmp_path: Path) -> None:
+    """Whoever asks for more than can be begun at once keeps nobody else waiting."""
+    async with verifying_at(tmp_path) as verifying:
+        large = [await verifying.receive(*unknown(2200), transaction=f"1.1.{number}") for number in range(7)]
+        small = await verifying.receive(ONE, transaction="1.2")
+        await verifying.round()
+        order = [fact.request for fact in verifying.facts if isinstance(fact, CommitmentVerified)]
+        assert order == [small, *large]
+
+
 async def test_a_round_that_is_over_leaves_the_rest_to_the_next(tmp_path: Path) -> None:
     """Where it was: nothing is verified twice."""
     async with verifying_at(tmp_path) as verifying:

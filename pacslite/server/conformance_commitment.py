@@ -110,7 +110,8 @@ def _results(config: Config) -> Iterator[str]:
     )
     yield (
         f"On the association of the request, if the result is there within {wait_s:g} s (set for each peer: "
-        "`commitment_wait_s`) and the association still is. It is used after the N-ACTION response, never during "
+        "`commitment_wait_s`; however late for a requester without a configured port) and the association still is. "
+        "It is used after the N-ACTION response, never during "
         "release, and whatever roles were agreed."
     )
     yield (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import math
 import socket
 import ssl
 from collections.abc import Mapping
@@ -191,10 +192,12 @@ def _events(
 
 
 def open_lines(config: Config) -> OpenLines:
-    """[[peers]] commitment_wait_s."""
-    usual_s: float = PeerSettings.model_fields["commitment_wait_s"].default
-    wait_s = {peer.ae_title: peer.commitment_wait_s for peer in config.peers}
-    return OpenLines(lambda calling_ae: wait_s.get(calling_ae, usual_s))
+    """[[peers]] commitment_wait_s. Who cannot be called is told on its own association, however late, or never."""
+    wait_s = {
+        peer.ae_title: peer.commitment_wait_s if peer.port is not None or not peer.commitment_wait_s else math.inf
+        for peer in sorted(config.peers, key=lambda peer: peer.port is not None)  # of namesakes, the one with a port
+    }
+    return OpenLines(lambda calling_ae: wait_s.get(calling_ae, math.inf))
 
 
 def _querying(config: Config, archive: Archive, observe: Observe) -> Registration:

@@ -290,7 +290,7 @@ class PeerSettings(Section):
         5.0,
         description="Seconds after it has asked for storage commitment in which it gets the result on the same "
         "association, if that is still open (limits.idle_s ends one that is silent); later we call it. 0: we always "
-        "call it.",
+        "call it. Without a port to call it is told whenever the result is there.",
     )
     tls: bool = Field(False, description="Whether it must call over TLS, and whether we do when we call it.")
     user: str = Field(

@@ -9,6 +9,7 @@ what is invoked on it. Whoever takes a line is the only one to have it.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
@@ -47,11 +48,11 @@ class Line:
 
 class OpenLines:
     """``wait_s`` tells for how many seconds a peer, by its AE title, is told results on the association on which it
-    asked; 0 is never."""
+    asked; 0 is never, infinity for as long as that is open."""
 
     def __init__(self, wait_s: Callable[[str], float]) -> None:
         self._wait_s = wait_s
-        self._lines: dict[int, tuple[Line, asyncio.TimerHandle]] = {}
+        self._lines: dict[int, tuple[Line, asyncio.TimerHandle | None]] = {}
 
     def __contains__(self, request_id: int) -> bool:
         """Whether there is one, or may be, for the request with this number."""
@@ -71,7 +72,9 @@ class OpenLines:
             self._drop(next(iter(self._lines)))
         line = Line(request.peer.calling_ae, request.invoker, request.context)
         request.cancellation.when_requested(line.end)
-        timer = asyncio.get_running_loop().call_later(wait_s, self._drop, request_id)
+        timer = None
+        if wait_s < math.inf:
+            timer = asyncio.get_running_loop().call_later(wait_s, self._drop, request_id)
         self._lines[request_id] = line, timer
         return line
 
@@ -84,12 +87,14 @@ class OpenLines:
         usable = await line.is_usable()
         if self._lines.get(request_id) is found:
             del self._lines[request_id]
-            timer.cancel()
+            if timer is not None:
+                timer.cancel()
         return line if usable else None
 
     def _drop(self, request_id: int) -> None:
         found = self._lines.pop(request_id, None)
         if found is not None:
             line, timer = found
-            timer.cancel()
+            if timer is not None:
+                timer.cancel()
             line.end()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 
 from kit.operation import Nobody
 from pacslite.dicom.transfer_syntax import EXPLICIT_VR_LITTLE_ENDIAN
@@ -43,6 +44,16 @@ async def test_sc_04_a_line_is_given_once_its_answer_has_left() -> None:
     assert taken is opened
     assert taken.invoker is asked.invoker
     assert taken.context is CONTEXT
+
+
+async def test_a_line_to_whom_nobody_can_call_lasts_as_long_as_its_association() -> None:
+    open_lines = lines(math.inf)
+    opened = open_lines.open(7, request())
+    assert opened is not None
+    opened.answered()
+    assert await open_lines.take(7) is opened
+    assert open_lines.open(8, request()) is not open_lines.open(8, request())
+    assert 8 in open_lines
 
 
 async def test_a_line_is_taken_once() -> None:

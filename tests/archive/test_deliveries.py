@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest_asyncio
 
-from kit.delivering import ARCHIVE, ASK, Delivering, delivering
+from kit.delivering import ARCHIVE, ASK, RULE, Delivering, delivering
 from kit.samples import CT, rows
 from pacslite.archive.deliveries import Answer, Silence
+from pacslite.archive.index.delivery_rows import begin_asking, count_overdue
+from pacslite.archive.index.writer import IndexWriter
 from pacslite.archive.job import Priority
 from pacslite.archive.rules import ForwardRule
 
@@ -150,6 +152,41 @@ async def test_a_question_without_a_result_is_put_again_when_its_time_is_up(sent
     sent.now = 2010.0
     (again,) = await sent.ask()
     assert again.references == [(CT, "1")]
+
+
+async def test_what_waits_for_results_does_not_slow_down_the_next_question(sent: Delivering) -> None:
+    """So many steps of SQLite's machine, while nobody else can write: a destination may take days for its results."""
+    await sent.deliver("1")
+    sent.now += 10
+    await sent.ask()
+    few = await steps_to_begin(sent)
+    await sent.change(
+        "WITH RECURSIVE number (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM number WHERE n < 5000)"
+        " INSERT INTO deliveries (sop_instance_uid, sop_class_uid, destination, rule, delivered_at, wants_commitment,"
+        f" asked) SELECT '2.' || n, '', '{ARCHIVE}', '{RULE}', 1000, 1, 1 FROM number"
+    )
+    assert await steps_to_begin(sent) < few * 1.5
+
+
+async def steps_to_begin(sent: Delivering) -> int:
+    """Of asking about one more object."""
+    steps = 0
+
+    def count() -> int:
+        nonlocal steps
+        steps += 1
+        return 0
+
+    def begin(writer: IndexWriter) -> None:
+        writer.connection.set_progress_handler(count, 1)
+        overdue = sent.now - sent.manner.ask_again_s
+        assert count_overdue(writer, ASK, overdue=overdue) == 0
+        begin_asking(writer, ASK, overdue=overdue)
+        writer.connection.set_progress_handler(None, 0)
+
+    await sent.deliver("new")
+    await sent.archive.workshop.index.run(begin)
+    return steps
 
 
 async def test_a_silent_destination_is_given_up_in_the_end(sent: Delivering) -> None:

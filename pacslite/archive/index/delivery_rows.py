@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from pacslite.archive.index.asking_rows import ANY_TO_ASK, ASKED, REFUSED, TO_ASK, ask_soon
+from pacslite.archive.index.asking_rows import ANY_TO_ASK, ASKED, OF_RULE, REFUSED, TO_ASK, ask_soon
 from pacslite.archive.index.writer import IndexWriter
 from pacslite.archive.job import Lane
 
@@ -48,15 +48,24 @@ def deliver(
 
 # --- Asking ----------------------------------------------------------------------------------------------------------
 
-_OVERDUE = f"""
-SELECT count(*) FROM deliveries WHERE {ASKED} AND (
-    SELECT accepted_at IS NOT NULL AND asked_at <= :overdue FROM commitments_asked WHERE id = deliveries.asked
+# A destination may take days for its results, while hundreds of thousands of objects wait for them: what was asked is
+# found from one transaction to the next, without looking at each object.
+_OPEN = f"""
+WITH RECURSIVE open (asked) AS (
+    SELECT min(asked) FROM deliveries WHERE {OF_RULE} AND asked > 0
+    UNION ALL
+    SELECT (SELECT min(asked) FROM deliveries WHERE {OF_RULE} AND asked > open.asked)
+    FROM open WHERE open.asked IS NOT NULL
 )
+SELECT id FROM open CROSS JOIN commitments_asked ON id = open.asked
 """
-_TAKE_BACK = f"""
-UPDATE deliveries SET asked = NULL WHERE {ASKED} AND (
-    SELECT accepted_at IS NULL OR asked_at <= :overdue FROM commitments_asked WHERE id = deliveries.asked
-)
+OVERDUE = f"""
+SELECT count(*) FROM deliveries
+WHERE {OF_RULE} AND failure_reason IS NULL AND asked IN ({_OPEN} WHERE accepted_at IS NOT NULL AND asked_at <= :overdue)
+"""
+TAKE_BACK = f"""
+UPDATE deliveries SET asked = NULL
+WHERE {OF_RULE} AND failure_reason IS NULL AND asked IN ({_OPEN} WHERE accepted_at IS NULL OR asked_at <= :overdue)
 """
 _TAKE_ALL_BACK = f"UPDATE deliveries SET asked = NULL WHERE {ASKED}"
 _FORGIVE = f"UPDATE deliveries SET asked = NULL, failure_reason = NULL, resent = 0 WHERE {REFUSED}"
@@ -71,7 +80,7 @@ _ACCEPT = "UPDATE commitments_asked SET accepted_at = ? WHERE transaction_uid = 
 def count_overdue(writer: IndexWriter, lane: Lane, *, overdue: float) -> int:
     """Of how many objects of a rule there is no result, though the question was accepted before ``overdue``."""
     values = {"destination": lane.destination, "rule": lane.rule, "overdue": overdue}
-    return int(writer.connection.execute(_OVERDUE, values).fetchone()[0])
+    return int(writer.connection.execute(OVERDUE, values).fetchone()[0])
 
 
 def begin_asking(writer: IndexWriter, lane: Lane, *, overdue: float) -> None:
@@ -83,7 +92,7 @@ def begin_asking(writer: IndexWriter, lane: Lane, *, overdue: float) -> None:
     """
     values = {"destination": lane.destination, "rule": lane.rule, "overdue": overdue}
     execute = writer.connection.execute
-    execute(_TAKE_BACK, values)
+    execute(TAKE_BACK, values)
     if not execute(ANY_TO_ASK, values).fetchone()[0]:
         execute(_TAKE_ALL_BACK, values)
         execute(_FORGIVE, values)

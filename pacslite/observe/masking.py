@@ -10,8 +10,8 @@ STANDARD_ROOT = "1.2.840.10008."
 
 HASH_DIGITS = 10
 
-# Five components at least: an IPv4 address has four, a generated UID has many.
-_UID_IN_TEXT = re.compile(r"(?<![0-9.])[0-9]+(?:\.[0-9]+){4,}(?![0-9])")
+# Five components at least, or longer than an IPv4 address and the period after it: one made from a UUID has only three.
+_UID_IN_TEXT = re.compile(r"(?<![0-9.])(?:[0-9]+(?:\.[0-9]+){4,}|(?=[0-9.]{17})[0-9]+(?:\.[0-9]+){2,3})(?![0-9])")
 
 
 def mask_uid(uid: str) -> str:

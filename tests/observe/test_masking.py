@@ -21,12 +21,22 @@ def test_the_standards_own_uids_and_nothing_stay() -> None:
     assert mask_uid("") == ""
 
 
-@pytest.mark.parametrize("text", ["from 10.1.2.3 port 104", "version 1.2.3", "1.2.840.10008.1.2.1", "no numbers"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from 10.1.2.3 port 104",
+        "to 255.255.255.255.",
+        "0.0123456789012345678 s",
+        "version 1.2.3",
+        "1.2.840.10008.1.2.1",
+        "no numbers",
+    ],
+)
 def test_text_without_such_uids_stays(text: str) -> None:
     assert mask_text(text) == text
 
 
 @pytest.mark.parametrize("frame", ["{}", "the UID {}.", "({}, {})", "'{}'", "uid={};"])
 def test_uids_in_text_are_masked_wherever_they_stand(frame: str) -> None:
-    masked = mask_text(frame.replace("{}", SIEMENS))
-    assert masked == frame.replace("{}", mask_uid(SIEMENS))
+    for uid in (SIEMENS, UID):
+        assert mask_text(frame.replace("{}", uid)) == frame.replace("{}", mask_uid(uid))

@@ -365,7 +365,7 @@ class JobGivenUp(Fact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobsGivenUp(Fact):
-    """Jobs of a lane were given up unattempted, for their destination has not been reached for too long."""
+    """Several jobs of a lane were given up for the same reason, which may be that their destination is gone."""
 
     kind: str
     destination: str

@@ -28,13 +28,13 @@ def job_given_up(fact: facts.JobGivenUp, mask: Callable[[str], str]) -> tuple[in
 def jobs_given_up(fact: facts.JobsGivenUp, mask: Callable[[str], str]) -> tuple[int, str]:
     who = f"{clean(fact.destination)} ({clean(fact.rule) or fact.kind})"
     why = mask(clean(fact.reason))
-    return logging.ERROR, f"{who}: {fact.jobs} more jobs given up: {why}; see pacslite jobs ls --state dead"
+    return logging.ERROR, f"{who}: {fact.jobs} jobs given up: {why}; see pacslite jobs ls --state dead"
 
 
 def destination_failed(fact: facts.DestinationFailed, mask: Callable[[str], str]) -> tuple[int, str]:
     again = f"tried again in {fact.retry_in_s:.0f} s"
-    times = f", for the {fact.failures}. time" if fact.failures > 1 else ""
-    what = f"{clean(fact.destination)} fails{times} ({fact.kind}): {mask(clean(fact.reason))}"
+    fails = "fails" if fact.failures == 1 else f"has failed {fact.failures} times"
+    what = f"{clean(fact.destination)} {fails} ({fact.kind}): {mask(clean(fact.reason))}"
     return logging.WARNING, f"{what}; {again}"
 
 

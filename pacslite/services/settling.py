@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import traceback
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from pacslite.archive.job import Job
+from pacslite.archive.job import Job, Lane
 from pacslite.archive.jobs import ChangesFailed, Failure, Outbox, Settled
-from pacslite.facts import JobFailed, JobGivenUp, Observe, TaskFailed
+from pacslite.facts import JobFailed, JobGivenUp, JobsGivenUp, Observe, TaskFailed
 
 _GROUP: Final = 256
 _AGAIN_S: Final = 1.0
@@ -94,23 +95,43 @@ class Settling:
 
     def _tell(self, failures: Sequence[Failure], lost: Sequence[Job]) -> None:
         no_longer_ours = {job.id for job in lost}
+        given_up: dict[tuple[Lane, str], list[Failure]] = defaultdict(list)
         for failure in failures:
-            job = failure.job
-            if job.id in no_longer_ours:
+            if failure.job.id in no_longer_ours:
                 continue
-            kind = JobGivenUp if failure.give_up else JobFailed
-            self._observe(
-                kind(
-                    job=job.id,
-                    kind=job.lane.kind.value,
-                    destination=job.lane.destination,
-                    rule=job.lane.rule,
-                    subject=job.subject,
-                    attempts=job.attempts + 1,
-                    reason=failure.reason,
-                    due_at=failure.due_at,
+            if failure.give_up:
+                given_up[failure.job.lane, failure.reason].append(failure)
+            else:
+                self._tell_one(JobFailed, failure)
+        # A destination that is gone has thousands given up at once, all for the same reason.
+        for (lane, reason), some in given_up.items():
+            if len(some) == 1:
+                self._tell_one(JobGivenUp, some[0])
+            else:
+                self._observe(
+                    JobsGivenUp(
+                        kind=lane.kind.value,
+                        destination=lane.destination,
+                        rule=lane.rule,
+                        jobs=len(some),
+                        reason=reason,
+                    )
                 )
+
+    def _tell_one(self, kind: type[JobFailed | JobGivenUp], failure: Failure) -> None:
+        job = failure.job
+        self._observe(
+            kind(
+                job=job.id,
+                kind=job.lane.kind.value,
+                destination=job.lane.destination,
+                rule=job.lane.rule,
+                subject=job.subject,
+                attempts=job.attempts + 1,
+                reason=failure.reason,
+                due_at=failure.due_at,
             )
+        )
 
     def _tell_defect(self, where: str, error: BaseException) -> None:
         self._observe(TaskFailed(where=where, error=repr(error), trace="".join(traceback.format_exception(error))))

@@ -305,8 +305,8 @@ def test_what_is_owed_is_told_when_it_fails(tell: Tell) -> None:
         "WARNING job 12 (report to CT1) failed, attempt 2: no answer",
         f"ERROR   job 13 (forward to ARCHIVE) given up after 40 attempts: {HASH} refused; "
         "see pacslite jobs show 13, pacslite jobs retry 13",
-        "ERROR   ARCHIVE (ct): 7 more jobs given up: nobody there; see pacslite jobs ls --state dead",
-        "WARNING ARCHIVE fails, for the 3. time (forward): nobody there; tried again in 20 s",
+        "ERROR   ARCHIVE (ct): 7 jobs given up: nobody there; see pacslite jobs ls --state dead",
+        "WARNING ARCHIVE has failed 3 times (forward): nobody there; tried again in 20 s",
         "INFO    ARCHIVE works again, 61 s and 3 failures later",
     ]
     assert told[1].json["subject"] == HASH

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, Generic, TypeVar
@@ -46,16 +45,16 @@ class BackOffs(Generic[K]):
         self._delays = delays
         self._streaks: dict[K, Streak] = {}
 
-    def failed(self, key: K, *, began_at: float, now: float) -> Streak:
-        """An attempt that was begun at ``began_at`` has failed. Several at a time count as one."""
+    def failed(self, key: K, *, began_at: float, now: float) -> tuple[Streak, bool]:
+        """An attempt that was begun at ``began_at`` has failed; and whether that is news. Several at a time are one."""
         last = self._streaks.get(key)
-        if last is not None and began_at < last.last_at <= now:
-            return last
+        if last is not None and began_at <= last.last_at <= now:
+            return last, False
         failures = 1 if last is None else last.failures + 1
         since = now if last is None else min(last.since, now)
         streak = Streak(failures=failures, since=since, last_at=now, until=now + self._delays.after(failures))
         self._streaks[key] = streak
-        return streak
+        return streak, True
 
     def until(self, key: K, now: float) -> float:
         """When it may be tried again; ``now`` if it may. A clock that was put back does not make it wait longer."""
@@ -72,4 +71,4 @@ class BackOffs(Generic[K]):
         """Try it again now, or all of them; how often it failed is not forgotten."""
         for one in list(self._streaks) if key is None else [key]:
             if one in self._streaks:
-                self._streaks[one] = replace(self._streaks[one], until=-math.inf)
+                self._streaks[one] = replace(self._streaks[one], until=self._streaks[one].last_at)

@@ -81,8 +81,8 @@ class Retrying:
     def destination_failed(self, round: Round, reason: str) -> Streak:
         """The round's destination could not be reached, or was lost."""
         now, lane = self._clock(), round.lane
-        streak = self._back_offs.failed(lane.destination, began_at=round.began_at, now=now)
-        if streak.last_at == now:  # else another round has found out, and told it
+        streak, is_news = self._back_offs.failed(lane.destination, began_at=round.began_at, now=now)
+        if is_news:
             self._observe(
                 DestinationFailed(
                     destination=lane.destination,

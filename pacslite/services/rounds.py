@@ -98,9 +98,12 @@ class Round:
 
     async def wait(self, within_s: float) -> bool:
         """Wait for there to be more to take: False if there is nothing within that time, or the round is over."""
+        if self._is_over:
+            return False
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within_s):
                 await self._news.wait()
+                self._news.clear()  # else whoever waits again without taking would never let others have the loop
                 return not self._is_over
         return False
 

@@ -261,9 +261,12 @@ class OutboxWorker:
     async def _destination_failed(self, round: Round, reason: str) -> None:
         streak = self._retrying.destination_failed(round, reason)
         round.tally.failed += len(round.held)
+        # It is the destination that is waited for: when that ends sooner, by a call or a restart, so do they. But there
+        # are urgent lanes, which do not wait for it.
+        due_at = min(streak.until, self._clock() + self._manner.retry_first_s)
         for job in round.held:
             round.lose(job)
-            self._settling.put(self._retrying.failure(job, reason, due_at=streak.until))
+            self._settling.put(self._retrying.failure(job, reason, due_at=due_at))
         before, lane = self._retrying.give_up_before(streak), round.lane
         count = 0 if before is None else await self._outbox.give_up(lane, before=before, reason=reason)
         if count:

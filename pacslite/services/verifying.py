@@ -82,7 +82,7 @@ class VerifyPerformer:
             if verification is not None:
                 begun.append((job, verification))
                 if len(begun) == 1 and verification.done >= _IN_ONE_GO:
-                    await round.wait(time.monotonic() - began_at)
+                    is_more = await round.wait(time.monotonic() - began_at) or is_more
 
     async def _go_on(self, round: Round, job: Job, verification: Verification | None) -> Verification | None:
         """Verify some of a request, begun or not; None if it is done."""

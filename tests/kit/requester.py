@@ -164,7 +164,7 @@ class Verifies:
 
 @asynccontextmanager
 async def reporting(
-    folder: Path, *, answer_s: float = 5.0, wait_s: float = 60.0, retry_s: float = 0.05
+    folder: Path, *, answer_s: float = 5.0, wait_s: float = 60.0, retry_s: float = 0.05, retry_most_s: float = 0.0
 ) -> AsyncIterator[Reporting]:
     facts: list[Fact] = []
     told = asyncio.Event()
@@ -180,7 +180,7 @@ async def reporting(
         async with OutboxWorker(
             archive.outbox,
             {JobKind.VERIFY: Verifies(archive), JobKind.REPORT: performer},
-            manner=OutboxManner(retry_first_s=retry_s, retry_most_s=2 * retry_s, poll_s=0.05),
+            manner=OutboxManner(retry_first_s=retry_s, retry_most_s=retry_most_s or 2 * retry_s, poll_s=0.05),
             places=lambda destination: 1,
             observe=observe,
             urgent=lambda lane: lane.kind is JobKind.REPORT and lines.any_to(lane.destination),

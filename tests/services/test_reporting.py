@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -224,6 +225,19 @@ async def test_one_that_is_no_peer_with_a_port_waits_until_it_is(tmp_path: Path)
         async with listening(requester) as remote:
             owing.callees[TITLE] = callee(remote)
             await owing.settled(number)
+
+
+async def test_what_was_tried_in_vain_is_not_put_off_for_as_long_as_the_requester_is(tmp_path: Path) -> None:
+    """A call of its own, SIGHUP and a restart end the back-off of a requester, but not what a job has in its row."""
+    first_s = 0.05
+    async with reporting(tmp_path, retry_s=first_s, retry_most_s=3600.0) as owing:
+        await owing.owe("1.2.3", REFERENCES)
+        (*_, away) = await owing.fact(DestinationFailed, 6)
+        (*_, job) = await owing.fact(JobFailed, 6)
+        assert isinstance(away, DestinationFailed)
+        assert isinstance(job, JobFailed)
+        assert away.retry_in_s > 10 * first_s
+        assert job.due_at <= time.time() + first_s
 
 
 # --- On the association of the request --------------------------------------------------------------------------------

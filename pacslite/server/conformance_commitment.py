@@ -44,18 +44,26 @@ _REFUSALS: tuple[tuple[type[DimseError], str], ...] = (
     (ClassInstanceConflict, "The SOP Class is not that of the Push Model."),
     (MissingAttribute, "There is no Transaction UID, or no Referenced SOP Sequence."),
     (NoSuchAction, "The Action Type ID is not 1."),
+    (NotAuthorized, "The requester has the SCP role alone."),
     (MistypedArgument, "There is no data set."),
-    (ResourceLimitation, "The request is longer, or names more instances, than is taken."),
+    (
+        ResourceLimitation,
+        "The request is longer, or names more instances, than is taken; or too many long ones are on their way.",
+    ),
 )
 _RESULT_REFUSALS: tuple[tuple[type[DimseError], str], ...] = (
     (ProcessingFailure, "The data set cannot be decoded, or the index cannot be written."),
     (NoSuchObjectInstance, "The SOP Instance is not the well-known one of the Push Model."),
     (NoSuchEventType, "The Event Type ID is neither 1 nor 2."),
+    (InvalidArgumentValue, "The Transaction UID is no UID."),
     (ClassInstanceConflict, "The SOP Class is not that of the Push Model."),
     (MissingAttribute, "There is no Transaction UID."),
     (NotAuthorized, "Another AE was asked."),
     (MistypedArgument, "There is no data set."),
-    (ResourceLimitation, "The result is longer than is taken."),
+    (
+        ResourceLimitation,
+        "The result is longer, or names more instances, than is taken; or too many long ones are on their way.",
+    ),
 )
 _REASONS = (
     (0x0110, "The file is missing, cut short, or not what was received."),
@@ -118,7 +126,9 @@ def _results(config: Config) -> Iterator[str]:
         "Otherwise on a new association to the address that is configured for the requester, with the AE title that it "
         "had called as calling AE title. One presentation context with Explicit and Implicit VR Little Endian is "
         "proposed, with SCP/SCU Role Selection for the SCP role alone; if it is refused, once more without. An "
-        "answer without that item is as good. Results for one requester share an association."
+        "answer without that item is as good. If the association is rejected, aborted or lost, the next one is proposed "
+        "without, the one after that with it again, until one is good for a result. Results for one requester share an "
+        "association."
     )
     yield (
         "Success and warnings (0000, Bxxx, 0001, 0107, 0116) are the end of it. After any other answer, and after "

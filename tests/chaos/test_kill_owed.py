@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import signal
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from kit.holdings import Holdings
-from kit.mortal import Forge, MortalServer, Step, survive
+from kit.mortal import Forge, MortalServer, Step, mortal_server, survive
 from kit.mortal import forge as new_forge
-from kit.owing import Persistent, Reference, Requester, delivered, owes, peers
+from kit.owing import Persistent, Reference, Requester, delivered, owes, peers, rows
+from kit.server import free_port
 from kit.sink import Sink, listening
 from kit.storm import CT_IMAGE_STORAGE, StormObject, objects
 from kit.wait import eventually
@@ -91,15 +94,20 @@ def test_every_object_arrives_wherever_the_server_dies(
     def is_complete() -> bool:
         return not owes(server.data) and delivered(server.data) == held()
 
-    def work() -> bool:
+    def everything_arrives() -> bool:
         for modality in modalities:
-            if not modality.waiting:
-                modality.add(objects(f"{next(studies)}", [2_000]))
             asyncio.run(modality.send(server.port))
             if modality.waiting:
                 return False
         eventually(lambda: server.is_dead or is_complete(), "everything forwarded", within_s=30)
         return not server.is_dead
+
+    def work() -> bool:
+        if not everything_arrives():  # what the last death left
+            return False
+        for modality in modalities:
+            modality.add(objects(f"{next(studies)}", [2_000]))
+        return everything_arrives()
 
     assert survive(server, step, work) > 2
     sent = {obj.sop_instance: obj.data_set() for modality in modalities for obj in modality.acknowledged}
@@ -137,13 +145,11 @@ def test_every_report_arrives_wherever_the_server_dies(tmp_path: Path, forge: Fo
     def is_complete() -> bool:
         return asked.keys() <= {report.transaction for report in requester.reports}
 
-    def work() -> bool:
-        if not sender.waiting and not unasked:
-            sender.add(objects(f"{len(asked)}", [500]))
+    def everything_is_reported() -> bool:
         asyncio.run(sender.send(server.port))
         if sender.waiting:
             return False
-        if not unasked:
+        if len(asked) + len(unasked) < len(sender.acknowledged):
             unasked[f"2.25.2.{len(asked)}"] = references(len(asked), sender.acknowledged[-1])
         for transaction, about in [*unasked.items()]:
             if not requester.ask(server.port, transaction, about, stays=stays):
@@ -151,6 +157,12 @@ def test_every_report_arrives_wherever_the_server_dies(tmp_path: Path, forge: Fo
             asked[transaction] = unasked.pop(transaction)
         eventually(lambda: server.is_dead or is_complete(), "every report", within_s=30)
         return not server.is_dead
+
+    def work() -> bool:
+        if not everything_is_reported():  # what the last death left
+            return False
+        sender.add(objects(f"{len(asked)}", [500]))
+        return everything_is_reported()
 
     with listening(requester):
         settings = {**peers("MODALITY", ports=[requester.port]), **QUICK}
@@ -169,3 +181,103 @@ def references(number: int, held: StormObject) -> list[Reference]:
     """An object that is there, and every other time many that are not."""
     unknown = [(CT_IMAGE_STORAGE, f"2.25.1.{number}.{one}") for one in range(UNKNOWN if number % 2 else 0)]
     return [(CT_IMAGE_STORAGE, held.sop_instance), *unknown]
+
+
+# --- Storage commitment that we ask for ------------------------------------------------------------------------------
+
+ASKING: dict[str, object] = {
+    "forward.0.name": "to-archive",
+    "forward.0.to": ["ARCHIVE"],
+    "forward.0.calling_ae": ["NOW"],
+    "forward.0.commit": True,
+    "commitment.ask_after_s": 0.1,
+    "commitment.ask_again_s": 0.3,
+    "commitment.answer_wait_s": 0.5,
+}
+SAME, NEW = 5, 0
+"""Seconds for which the archive reports on the association of the request, if that is still open; later it calls."""
+ASKED = (
+    *zip(moments(COMMIT), (NEW, SAME), strict=True),
+    *zip(moments(SEND, N_ACTION_RQ, N_EVENT_REPORT_RSP), (SAME, NEW), strict=True),
+    (Step(at=HEAR, moment="before", fields=(N_ACTION_RSP, N_EVENT_REPORT_RQ)), NEW),
+)
+
+
+@pytest.mark.parametrize(("step", "wait_s"), ASKED, ids=str)
+def test_everything_is_committed_wherever_the_server_dies(
+    tmp_path: Path, forge: Forge, step: Step, wait_s: int
+) -> None:
+    """SC-04: another archive has everything and is committed to it, whether it reports on our association or calls."""
+    ours, theirs = free_port(), free_port()
+    knows_us = {**peers("PACSLITE", ports=[ours]), **QUICK, "peers.0.commitment_wait_s": wait_s}
+    knows_us["server.ae_title"] = "ARCHIVE"
+    knows_them = {**peers("ARCHIVE", ports=[theirs]), **QUICK, **ASKING}
+    server = MortalServer(tmp_path / "data", forge, settings=knows_them, fixed_port=ours)
+    modality = Persistent("NOW")
+    studies = itertools.count()
+
+    def is_complete() -> bool:
+        acknowledged = {(obj.sop_instance,) for obj in modality.acknowledged}
+        return not owes(server.data) and set(rows(server.data, COMMITTED)) == acknowledged
+
+    def everything_is_committed() -> bool:
+        asyncio.run(modality.send(server.port))
+        if modality.waiting:
+            return False
+        eventually(lambda: server.is_dead or is_complete(), "commitment to everything", within_s=30)
+        return not server.is_dead
+
+    def work() -> bool:
+        if not everything_is_committed():  # what the last death left
+            return False
+        modality.add(objects(f"{next(studies)}", [500]))
+        return everything_is_committed()
+
+    with (
+        new_forge() as another,
+        MortalServer(tmp_path / "archive", another, settings=knows_us, fixed_port=theirs) as archive,
+    ):
+        assert survive(server, step, work) > 1
+        Holdings(archive.data).assert_holds(modality.acknowledged)
+        with server:
+            assert is_complete()
+
+
+COMMITTED = "SELECT sop_instance_uid FROM deliveries WHERE committed_at IS NOT NULL"
+
+
+# --- Deleting --------------------------------------------------------------------------------------------------------
+
+DELETING = (
+    *moments(COMMIT),
+    Step(at="pacslite.archive.blobs.disk:Disk.link", moment="before"),
+    Step(at="pacslite.archive.blobs.disk:Disk.unlink", moment="before"),
+)
+
+
+@pytest.mark.parametrize("step", DELETING, ids=str)
+def test_deleting_leaves_no_row_without_its_file_and_no_file_without_its_row(
+    tmp_path: Path, forge: Forge, step: Step
+) -> None:
+    """The next opening of the archive puts right what is left, and what was not deleted is whole."""
+    studies = [list(objects(f"{number}", [500] * 3, per_series=2)) for number in range(20)]
+    sender = Persistent("NOW")
+    sender.add(itertools.chain.from_iterable(studies))
+    with mortal_server(tmp_path / "data") as server:
+        with server:
+            asyncio.run(sender.send(server.port))
+        for number, study in enumerate(studies, start=1):
+            command = ["delete", "study", study[0].study, "--yes", "--data", str(server.data)]
+            log, dying = tmp_path / "delete.log", replace(step, nth=number)
+            code = forge.run(command, log=log, folder=tmp_path, die=dying).wait(30)
+            with server:
+                holdings = Holdings(server.data)
+                holdings.assert_sound()
+                left = [obj for obj in study if obj.sop_instance in holdings.instances]
+                holdings.assert_holds([*left, *itertools.chain.from_iterable(studies[number:])])
+            if code == 0:
+                break
+            assert code == -signal.SIGKILL, log.read_text()
+        assert code == 0
+        assert left == []
+        assert number > 2

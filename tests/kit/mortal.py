@@ -35,9 +35,8 @@ class Step:
     fields: tuple[int, ...] = ()
 
     def __str__(self) -> str:
-        name = self.at.rpartition(":")[2]
-        fields = " ".join(f"{field:04X}H" for field in self.fields)
-        return f"{self.moment} {name} {fields} number {self.nth}"
+        words = [self.moment, self.at.rpartition(":")[2], *(f"{field:04X}H" for field in self.fields)]
+        return " ".join([*words, f"number {self.nth}"] if self.nth > 1 else words)
 
     def encoded(self) -> _Step:
         return {"at": self.at, "moment": self.moment, "nth": self.nth, "fields": list(self.fields)}

@@ -126,9 +126,9 @@ def _results(config: Config) -> Iterator[str]:
         "Otherwise on a new association to the address that is configured for the requester, with the AE title that it "
         "had called as calling AE title. One presentation context with Explicit and Implicit VR Little Endian is "
         "proposed, with SCP/SCU Role Selection for the SCP role alone; if it is refused, once more without. An "
-        "answer without that item is as good. If the association is rejected, aborted or lost, the next one is proposed "
-        "without, the one after that with it again, until one is good for a result. Results for one requester share an "
-        "association."
+        "answer without that item is as good. If the association is rejected, aborted or lost, the next one is "
+        "proposed without, the one after that with it again, until one is good for a result. Results for one "
+        "requester share an association."
     )
     yield (
         "Success and warnings (0000, Bxxx, 0001, 0107, 0116) are the end of it. After any other answer, and after "

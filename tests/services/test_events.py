@@ -25,6 +25,7 @@ from pacslite.dimse.service import Context, Invoker, Request, Response
 from pacslite.errors import (
     ClassInstanceConflict,
     DimseError,
+    InvalidArgumentValue,
     MissingAttribute,
     MistypedArgument,
     NoSuchEventType,
@@ -247,6 +248,7 @@ def a_result_without_end() -> bytes:
         (event(None), MistypedArgument, Tag.COMMAND_DATA_SET_TYPE),
         (event(TRUNCATED), ProcessingFailure, None),
         (event(b""), MissingAttribute, 0x00081195),
+        (event(result("no.uid", "1")), InvalidArgumentValue, 0x00081195),
         (event(result("1.2", *(str(number) for number in range(200)))), ResourceLimitation, None),
         (event(a_result_without_end()), ResourceLimitation, None),
     ],

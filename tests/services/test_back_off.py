@@ -1,4 +1,4 @@
-"""Back-off: longer from failure to failure, bounded, varied, and over when it works again or the clock says nonsense."""
+"""Back-off: longer from failure to failure, bounded, varied; over when it works again, or the clock says nonsense."""
 
 from __future__ import annotations
 

@@ -28,6 +28,15 @@ class JobState(StrEnum):
     """Given up: it stays until somebody retries or cancels it."""
 
 
+class JobStanding(StrEnum):
+    """How a job stands, for people: what is held until its study is quiet does not wait for its turn."""
+
+    WAITING = "waiting"
+    HELD = "held"
+    RUNNING = "running"
+    DEAD = "dead"
+
+
 class Priority(IntEnum):
     """In the order in which jobs are taken."""
 
@@ -85,3 +94,7 @@ class Job:
     """Of its first failure; None if it has not failed yet."""
     held_until: float | None = None
     """Held back until its study is quiet: until then, if nothing more comes."""
+
+    @property
+    def standing(self) -> JobStanding:
+        return JobStanding.HELD if self.held_until is not None else JobStanding(self.state.value)

@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pacslite.archive.job import Job, JobKind, JobStanding
 from pacslite.cli.exits import Exit
 from pacslite.cli.local_archive import DataFolder, load, open_archive
 from pacslite.cli.options import ConfigFile, Sets, Verbose
@@ -22,7 +22,6 @@ from pacslite.errors import ConfigurationError
 from pacslite.server.config import Config
 
 if TYPE_CHECKING:
-    from pacslite.archive.job import Job
     from pacslite.archive.jobs import Choice, LaneSummary, Outbox
 
 _MOST_IN_A_TABLE = 500
@@ -32,26 +31,12 @@ _LANE_HEADINGS = (
 _JOB_HEADINGS = ("job", "destination", "kind", "rule", "subject", "state", "attempts", "due", "last error")
 
 
-class _Kind(StrEnum):
-    FORWARD = "forward"
-    VERIFY = "verify"
-    REPORT = "report"
-    ASK = "ask"
-
-
-class _State(StrEnum):
-    WAITING = "waiting"
-    HELD = "held"
-    RUNNING = "running"
-    DEAD = "dead"
-
-
 _Numbers = Annotated[list[int] | None, typer.Argument(metavar="[JOB]...", help="Their numbers.", show_default=False)]
 _All = Annotated[bool, typer.Option("--all", help="All that the other options leave, instead of numbers.")]
 _Destination = Annotated[str | None, typer.Option(metavar="AE", help="Only of this destination.")]
-_KindOption = Annotated[_Kind | None, typer.Option(help="Only of this kind.")]
+_Kind = Annotated[JobKind | None, typer.Option(help="Only of this kind.")]
 _Rule = Annotated[str | None, typer.Option(metavar="NAME", help="Only of this forwarding rule.")]
-_StateOption = Annotated[_State | None, typer.Option(help="Only in this state.")]
+_State = Annotated[JobStanding | None, typer.Option(help="Only in this state.")]
 _JSON = Annotated[bool, typer.Option("--json", help="Everything that is known, one JSON object a line.")]
 
 
@@ -72,21 +57,20 @@ class _Filter:
     """What the options leave."""
 
     destination: str | None
-    kind: _Kind | None
+    kind: JobKind | None
     rule: str | None
-    state: _State | None
+    state: JobStanding | None
 
-    def choice(self, *states: _State) -> Choice:
+    def choice(self, *states: JobStanding) -> Choice:
         """With ``states``, when none is named."""
         # Only here: the archive takes long to load, and every command passes this module.
-        from pacslite.archive.index.job_lists import Choice, Standing
-        from pacslite.archive.job import JobKind
+        from pacslite.archive.index.job_lists import Choice
 
         return Choice(
             destination=self.destination,
-            kind=None if self.kind is None else JobKind(self.kind.value),
+            kind=self.kind,
             rule=self.rule,
-            standings=[Standing(state.value) for state in ((self.state,) if self.state else states)],
+            standings=(self.state,) if self.state else states,
         )
 
     @property
@@ -99,9 +83,9 @@ def ls(
         bool, typer.Option("--all", help="Each job, not just how many. --state does so too.")
     ] = False,
     destination: _Destination = None,
-    kind: _KindOption = None,
+    kind: _Kind = None,
     rule: _Rule = None,
-    state: _StateOption = None,
+    state: _State = None,
     limit: Annotated[
         int | None,
         typer.Option("-n", "--limit", metavar="N", min=0, help="No more jobs; 0: all. A table stops at 500."),
@@ -142,9 +126,9 @@ def retry(
     numbers: _Numbers = None,
     everything: _All = False,
     destination: _Destination = None,
-    kind: _KindOption = None,
+    kind: _Kind = None,
     rule: _Rule = None,
-    state: _StateOption = None,
+    state: _State = None,
     data: DataFolder = None,
     config: ConfigFile = None,
     sets: Sets = None,
@@ -157,7 +141,7 @@ def retry(
     """
     asked = _Filter(destination=destination, kind=kind, rule=rule, state=state)
     _check(numbers, asked, everything)
-    if state is _State.RUNNING:
+    if state is JobStanding.RUNNING:
         raise ConfigurationError("what is running is being done already")
     run(_retry(load(config, sets, data), numbers or (), asked))
 
@@ -166,9 +150,9 @@ def cancel(
     numbers: _Numbers = None,
     everything: _All = False,
     destination: _Destination = None,
-    kind: _KindOption = None,
+    kind: _Kind = None,
     rule: _Rule = None,
-    state: _StateOption = None,
+    state: _State = None,
     yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
     data: DataFolder = None,
     config: ConfigFile = None,
@@ -204,7 +188,7 @@ async def _summarise(config: Config, asked: _Filter, *, as_json: bool) -> None:
     elif lanes:
         print_table(_LANE_HEADINGS, (_lane_row(lane) for lane in lanes))
     else:
-        typer.echo("nothing is owed")
+        typer.echo("no such jobs" if asked.is_given else "nothing is owed")
 
 
 async def _list(config: Config, asked: _Filter, *, limit: int, as_json: bool) -> None:
@@ -244,7 +228,10 @@ async def _retry(config: Config, numbers: Sequence[int], asked: _Filter) -> None
         if numbers:
             chosen, missing = await _named(outbox, numbers)
         else:
-            chosen, missing = [job async for job in outbox.list(asked.choice(_State.WAITING, _State.DEAD))], False
+            chosen, missing = (
+                [job async for job in outbox.list(asked.choice(JobStanding.WAITING, JobStanding.DEAD))],
+                False,
+            )
         retried = set(await outbox.retry([job.id for job in chosen]))
     typer.echo(f"{plural(len(retried), 'job')} due now")
     running = [job.id for job in chosen if job.id not in retried] if numbers else []
@@ -321,7 +308,7 @@ def _job_row(job: Job) -> Sequence[str]:
         job.lane.kind.value,
         job.lane.rule,
         job.subject,
-        _state(job),
+        job.standing.value,
         str(job.attempts),
         _due(job),
         job.last_error,
@@ -336,7 +323,7 @@ def _job_values(job: Job) -> dict[str, object]:
         "rule": job.lane.rule,
         "subject": job.subject,
         "study": job.study_uid,
-        "state": _state(job),
+        "state": job.standing.value,
         "priority": job.priority.name.lower(),
         "window": job.time_window,
         "commit": job.wants_commitment,
@@ -356,7 +343,7 @@ def _lines(job: Job) -> Iterator[str]:
     yield f"rule           {printable(job.lane.rule) or '(none)'}"
     yield f"subject        {printable(job.subject)}"
     yield f"study          {printable(job.study_uid) or '(none)'}"
-    yield f"state          {_state(job)}"
+    yield f"state          {job.standing.value}"
     yield f"priority       {job.priority.name.lower()}"
     yield f"window         {job.time_window or 'always'}"
     yield f"commitment     {'to be asked for' if job.wants_commitment else 'not asked for'}"
@@ -367,13 +354,9 @@ def _lines(job: Job) -> Iterator[str]:
     yield f"last error     {printable(job.last_error) or '(none)'}"
 
 
-def _state(job: Job) -> str:
-    return _State.HELD.value if job.held_until is not None else job.state.value
-
-
 def _due(job: Job) -> str:
     """What is held is due when its study has been quiet, what is dead never."""
-    if _state(job) == _State.DEAD:
+    if job.standing is JobStanding.DEAD:
         return ""
     return _time(job.due_at if job.held_until is None else max(job.held_until, job.due_at))
 

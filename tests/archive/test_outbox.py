@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import sqlite3
+import sys
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +17,10 @@ import pytest
 from kit.outboxes import LANE, LEASE_S, OutboxFile, forwards, new, outbox_file, take
 from pacslite.archive.index import job_rows, lane_scan
 from pacslite.archive.index.commit import GroupCommit
-from pacslite.archive.index.job_lists import Standing
 from pacslite.archive.index.job_rows import MOST_ERROR_CHARACTERS, owe
 from pacslite.archive.index.reader import IndexReader
 from pacslite.archive.index.writer import IndexWriter
-from pacslite.archive.job import Job, JobKind, JobState, Lane, Priority
+from pacslite.archive.job import Job, JobKind, JobStanding, JobState, Lane, Priority
 from pacslite.archive.jobs import ChangesFailed, Choice, Outbox, Settled
 
 
@@ -35,9 +37,7 @@ async def outbox(file: OutboxFile) -> AsyncIterator[Outbox]:
 
 async def standings(outbox: Outbox) -> dict[str, str]:
     """Each job's subject, and how it stands."""
-    return {
-        job.subject: "held" if job.held_until is not None else job.state.value async for job in outbox.list(Choice())
-    }
+    return {job.subject: job.standing.value async for job in outbox.list(Choice())}
 
 
 async def only(outbox: Outbox) -> Job:
@@ -224,6 +224,41 @@ async def test_the_lease_of_a_holder_that_died_runs_out(file: OutboxFile) -> Non
         assert await alive.settle([Settled(job=job)]) == []
 
 
+async def test_the_lease_of_a_process_that_was_killed_runs_out(file: OutboxFile, outbox: Outbox) -> None:
+    await outbox.owe([new("a")])
+    killed = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _TAKE_AND_DIE, str(file.path), str(LEASE_S), stderr=asyncio.subprocess.PIPE
+    )
+    _, errors = await killed.communicate()
+    assert killed.returncode == -signal.SIGKILL, errors
+    assert await standings(outbox) == {"a": "running"}
+    file.clock.now = time.time() + LEASE_S - 1
+    assert await outbox.open_lanes() == []
+    file.clock.now += 2
+    assert list(await take(outbox)) == []
+    assert await due_lanes(outbox, file.clock.now) == [LANE]
+    assert list(await take(outbox)) == ["a"]
+
+
+_TAKE_AND_DIE = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from pacslite.archive.index.commit import GroupCommit
+from pacslite.archive.index.reader import IndexReader
+from pacslite.archive.jobs import Outbox
+
+async def take():
+    path = Path(sys.argv[1])
+    index = GroupCommit(path, busy_timeout_s=20, loop=asyncio.get_running_loop())
+    outbox = Outbox(index, IndexReader(path, count=1, busy_timeout_s=20))
+    (lane,) = await outbox.open_lanes()
+    (job,) = await outbox.take(lane.lane, most=1, lease_s=float(sys.argv[2]))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(take())
+"""
+
+
 async def test_a_lease_that_is_renewed_does_not_run_out(outbox: Outbox, file: OutboxFile) -> None:
     await outbox.owe([new("a")])
     (job,) = (await take(outbox)).values()
@@ -399,9 +434,11 @@ async def test_jobs_are_listed_and_counted_as_they_stand(outbox: Outbox, file: O
     assert (lane.waiting, lane.held, lane.running, lane.dead) == (1, 1, 1, 1)
     assert (lane.oldest_at, lane.next_due_at, lane.last_error) == (now, now, "refused")
     assert (other.lane, other.waiting, other.last_error) == (forwards("B"), 1, "")
-    held = [job async for job in outbox.list(Choice(standings=[Standing.HELD]))]
+    held = [job async for job in outbox.list(Choice(standings=[JobStanding.HELD]))]
     assert [(job.subject, job.held_until) for job in held] == [("held", now + 30)]
-    some = Choice(destination="DEST", kind=JobKind.FORWARD, rule="rule", standings=[Standing.DEAD, Standing.RUNNING])
+    some = Choice(
+        destination="DEST", kind=JobKind.FORWARD, rule="rule", standings=[JobStanding.DEAD, JobStanding.RUNNING]
+    )
     assert [job.subject async for job in outbox.list(some)] == ["dead", "runs"]
     assert [job async for job in outbox.list(Choice(rule="none"))] == []
     assert (await outbox.get([1, 99])).keys() == {1}

@@ -77,7 +77,7 @@ def test_what_is_owed_to_whom(jobs: Callable[..., Ended]) -> None:
     assert report[:7] == ["CT1", "report", "", "1", "0", "0", "0"]
     assert [json.loads(line)["destination"] for line in jobs("ls", "--json").lines] == ["CT1", "DEST"]
     assert len(jobs("ls", "--kind", "report").lines) == 2
-    assert jobs("ls", "--destination", "NOBODY").lines == ["nothing is owed"]
+    assert jobs("ls", "--destination", "NOBODY").lines == ["no such jobs"]
 
 
 def test_each_job(jobs: Callable[..., Ended]) -> None:
@@ -146,6 +146,7 @@ def test_cancelling_jobs(jobs: Callable[..., Ended], data: Path) -> None:
     assert states(data) == {3: "waiting", 4: "waiting", 5: "held"}
     assert jobs("cancel", "--all", "-y").lines == ["3 jobs cancelled"]
     assert jobs("cancel", "--all", "-y").lines == ["0 jobs cancelled"]
+    assert jobs("ls").lines == ["nothing is owed"]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import json
 from collections.abc import AsyncGenerator, Collection, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, case, func, literal_column, or_, select
@@ -15,26 +14,13 @@ from pacslite.archive.index.job_rows import job_of
 from pacslite.archive.index.promises import job_holds, jobs
 from pacslite.archive.index.reader import IndexReader
 from pacslite.archive.index.writer import IndexWriter
-from pacslite.archive.job import Job, JobKind, JobState, Lane
+from pacslite.archive.job import Job, JobKind, JobStanding, JobState, Lane
 
 _RETRY: Final = """
 UPDATE jobs SET state = 'waiting', hold = NULL, due_at = ?, attempts = 0, failing_since = NULL, last_error = ''
 WHERE id = ? AND state <> 'running'
 """
 _CANCEL: Final = "DELETE FROM jobs WHERE id = ?"
-
-
-class Standing(StrEnum):
-    """How a job stands, for people: what is held is not waiting for its turn."""
-
-    WAITING = "waiting"
-    HELD = "held"
-    RUNNING = "running"
-    DEAD = "dead"
-
-
-def standing_of(job: Job) -> Standing:
-    return Standing.HELD if job.held_until is not None else Standing(job.state.value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +30,7 @@ class Choice:
     destination: str | None = None
     kind: JobKind | None = None
     rule: str | None = None
-    standings: Collection[Standing] = ()
+    standings: Collection[JobStanding] = ()
 
     def conditions(self) -> Iterable[ColumnElement[bool]]:
         if self.destination is not None:
@@ -71,7 +57,7 @@ class LaneSummary:
     last_error: str
 
 
-_standing: Final[ColumnElement[str]] = case((jobs.c.hold.is_not(None), Standing.HELD.value), else_=jobs.c.state)
+_standing: Final[ColumnElement[str]] = case((jobs.c.hold.is_not(None), JobStanding.HELD.value), else_=jobs.c.state)
 _LANE: Final = (jobs.c.destination, jobs.c.kind, jobs.c.rule)
 _COLUMNS: Final = (
     *(jobs.c.id, *_LANE, jobs.c.subject, jobs.c.study_uid, jobs.c.priority, jobs.c.time_window),
@@ -99,9 +85,9 @@ async def summarise_lanes(reader: IndexReader, choice: Choice) -> list[LaneSumma
     """By destination, kind and rule."""
     counts = select(
         *_LANE,
-        *(func.sum(case((_standing == standing.value, 1), else_=0)) for standing in Standing),
+        *(func.sum(case((_standing == standing.value, 1), else_=0)) for standing in JobStanding),
         func.min(jobs.c.created_at),
-        func.min(case((_standing == Standing.WAITING.value, jobs.c.due_at))),
+        func.min(case((_standing == JobStanding.WAITING.value, jobs.c.due_at))),
     )
     # Of the row with the latest time: SQLite takes a bare column from where the one maximum is found.
     errors = select(*_LANE, literal_column("jobs.last_error"), func.max(jobs.c.due_at)).where(jobs.c.last_error != "")

@@ -48,6 +48,7 @@ class Archive:
         self.settings = workshop.settings
         self.layout = layout
         self.workshop = workshop
+        self.traffic = workshop.traffic
         self.list = Listing(reader, layout.folder)
         self.outbox = outbox
         self.commitments = Commitments(workshop.index, reader, workshop.threads, layout.folder, added=self.outbox.added)

@@ -32,7 +32,7 @@ import contextlib
 import sqlite3
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
 from typing import Self, TypeVar
@@ -49,6 +49,7 @@ from pacslite.archive.settings import ArchiveSettings, DuplicatePolicy
 from pacslite.archive.space import Space
 from pacslite.archive.spool import Spool
 from pacslite.archive.threads import FileThreads
+from pacslite.archive.traffic import Traffic
 from pacslite.errors import OutOfResources
 from pacslite.facts import InstanceStored, Observe
 
@@ -74,6 +75,7 @@ class Workshop:
     """Takes the name of a file that was in flight and is safe now."""
     finish: Callable[[asyncio.Task[object]], None]
     """Sees to it that this comes to its end before the archive closes."""
+    traffic: Traffic = field(default_factory=Traffic)
 
 
 class Ingest:
@@ -105,6 +107,7 @@ class Ingest:
             raise OutOfResources(f"Object is larger than the limit of {largest} bytes")
         await self._workshop.space.take(size)
         self._size += size
+        self._workshop.traffic.came()
         self._spool.append(data)
         if self._spool.size > self._limit:
             await self._spill()

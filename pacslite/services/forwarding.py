@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -30,6 +31,7 @@ from pacslite.dimse.status import Kind, kind_of
 from pacslite.errors import AssociationError
 from pacslite.facts import ForwardNotNeeded, ForwardUnreadable, ObjectsForwarded, Observe
 from pacslite.services.conveyor import Conveyor, Manner
+from pacslite.services.courtesy import CourteousInvoker, Courtesy
 from pacslite.services.destinations import Call, Called, Callee
 from pacslite.services.forward_queue import ForwardQueue, ForwardRound
 from pacslite.services.pacing import Pace, PacedInvoker
@@ -94,10 +96,18 @@ class ForwardPerformer:
         self.clock = clock
         self._rules = rules
         self._paces: dict[tuple[str, str], Pace] = {}
+        self._courtesies: dict[str, Courtesy] = {}
+        self._sending: Counter[str] = Counter()
 
     async def perform(self, round_: ForwardRound) -> None:
         """Send what the round owes; raises :class:`AssociationError` if the destination is not there, or not fit."""
-        await _Turn(self, round_).run()
+        destination = round_.lane.destination
+        self._sending[destination] += 1
+        try:
+            await _Turn(self, round_).run()
+        finally:
+            self._sending[destination] -= 1
+            self._sending += Counter()  # drops what has come to nothing
 
     def destination(self, round_: ForwardRound) -> Called:
         """Where the lane goes, as the configuration has it now."""
@@ -113,6 +123,15 @@ class ForwardPerformer:
         if rule is not None and rule.associations:
             round_.use(rule.associations)
         return round_.associations
+
+    def courtesy(self, round_: ForwardRound) -> Courtesy:
+        """That towards objects that come in while this destination is sent to."""
+        title = round_.lane.destination
+        courtesy = self._courtesies.get(title)
+        if courtesy is None:
+            courtesy = Courtesy(self.archive.traffic, sending=lambda: max(len(self._sending), 1))
+            self._courtesies[title] = courtesy
+        return courtesy
 
     def pace(self, round_: ForwardRound) -> Pace | None:
         """That of the rule to this destination, the same one in each round."""
@@ -206,6 +225,7 @@ class _Turn:
                 return
 
     def _paced(self, invoker: Invoker) -> Invoker:
+        invoker = CourteousInvoker(invoker, self._performer.courtesy(self._round))
         return invoker if self._pace is None else PacedInvoker(invoker, self._pace)
 
     # --- What became of each ----------------------------------------------------------------------------------------

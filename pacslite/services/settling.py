@@ -14,6 +14,9 @@ from pacslite.archive.jobs import ChangesFailed, Failure, Outbox, Settled
 from pacslite.facts import JobFailed, JobGivenUp, JobsGivenUp, Observe, TaskFailed
 
 _GROUP: Final = 256
+_GATHER_S: Final = 0.2
+"""Between two writings, unless a whole group has gathered: each is a transaction that objects being received wait for.
+A crash has what was not written done again, which is harmless."""
 _AGAIN_S: Final = 1.0
 """The index could not be written: how long to wait. What is to be written is kept until then."""
 
@@ -35,11 +38,15 @@ class Settling:
         self._arrived = asyncio.Event()
         self._empty = asyncio.Event()
         self._empty.set()
+        self._hurry = asyncio.Event()
+        self._is_ending = False
 
     def put(self, entry: Entry) -> None:
         self._entries.append(entry)
         self._arrived.set()
         self._empty.clear()
+        if len(self._entries) >= _GROUP:
+            self._hurry.set()
 
     @property
     def jobs(self) -> Iterator[Job]:
@@ -53,8 +60,7 @@ class Settling:
             await self._arrived.wait()
             self._arrived.clear()
             try:
-                while self._entries:
-                    await self._write()
+                await self._write()
                 told = False
             except Exception as error:  # no room, an I/O error: it goes on when that is over
                 if not told:
@@ -63,10 +69,24 @@ class Settling:
                 self._arrived.set()
                 await asyncio.sleep(_AGAIN_S)
             else:
-                self._empty.set()
+                await self._gather()
+
+    async def _gather(self) -> None:
+        """After a writing: wait for the next one to be worth it."""
+        if self._entries:
+            self._arrived.set()
+        else:
+            self._empty.set()
+        if not self._is_ending and len(self._entries) < _GROUP:
+            self._hurry.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_GATHER_S):
+                    await self._hurry.wait()
 
     async def flush(self, within_s: float) -> None:
-        """Wait until everything is written, but not for ever."""
+        """Wait until everything is written, but not for ever. Nothing is waited for to gather from now on."""
+        self._is_ending = True
+        self._hurry.set()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within_s):
                 await self._empty.wait()

@@ -3,33 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pacslite.archive.job import Job, JobKind, JobStanding
 from pacslite.cli.exits import Exit
+from pacslite.cli.job_words import JOB_HEADINGS, LANE_HEADINGS, job_lines, job_row, job_values, lane_row, lane_values
 from pacslite.cli.local_archive import DataFolder, load, open_archive
 from pacslite.cli.options import ConfigFile, Sets, Verbose
 from pacslite.cli.running import run
-from pacslite.cli.screen import plural, printable
+from pacslite.cli.screen import plural
 from pacslite.cli.tables import print_table
 from pacslite.errors import ConfigurationError
 from pacslite.server.config import Config
 
 if TYPE_CHECKING:
-    from pacslite.archive.jobs import Choice, LaneSummary, Outbox
+    from pacslite.archive.jobs import Choice, Outbox
 
 _MOST_IN_A_TABLE = 500
-_LANE_HEADINGS = (
-    *("destination", "kind", "rule", "waiting", "held", "running", "dead", "oldest", "next due", "last error"),
-)
-_JOB_HEADINGS = ("job", "destination", "kind", "rule", "subject", "state", "attempts", "due", "last error")
-
 
 _Numbers = Annotated[list[int] | None, typer.Argument(metavar="[JOB]...", help="Their numbers.", show_default=False)]
 _All = Annotated[bool, typer.Option("--all", help="All that the other options leave, instead of numbers.")]
@@ -184,9 +179,9 @@ async def _summarise(config: Config, asked: _Filter, *, as_json: bool) -> None:
         lanes = await outbox.lanes(asked.choice())
     if as_json:
         for lane in lanes:
-            typer.echo(json.dumps(_lane_values(lane)))
+            typer.echo(json.dumps(lane_values(lane)))
     elif lanes:
-        print_table(_LANE_HEADINGS, (_lane_row(lane) for lane in lanes))
+        print_table(LANE_HEADINGS, (lane_row(lane) for lane in lanes))
     else:
         typer.echo("no such jobs" if asked.is_given else "nothing is owed")
 
@@ -202,11 +197,11 @@ async def _list(config: Config, asked: _Filter, *, limit: int, as_json: bool) ->
                 break
             count += 1
             if as_json:
-                typer.echo(json.dumps(_job_values(job)))
+                typer.echo(json.dumps(job_values(job)))
             else:
-                rows.append(_job_row(job))
+                rows.append(job_row(job))
     if not as_json:
-        print_table(_JOB_HEADINGS, rows)
+        print_table(JOB_HEADINGS, rows)
     if more:
         typer.echo(f"only the first {limit}; see more with --limit", err=True)
 
@@ -218,9 +213,9 @@ async def _show(config: Config, number: int, *, as_json: bool) -> None:
         _missing([number])
         raise typer.Exit(Exit.FAILED)
     if as_json:
-        typer.echo(json.dumps(_job_values(found[number])))
+        typer.echo(json.dumps(job_values(found[number])))
     else:
-        typer.echo("\n".join(_lines(found[number])))
+        typer.echo("\n".join(job_lines(found[number])))
 
 
 async def _retry(config: Config, numbers: Sequence[int], asked: _Filter) -> None:
@@ -269,98 +264,3 @@ async def _named(outbox: Outbox, numbers: Sequence[int]) -> tuple[list[Job], boo
 
 def _missing(numbers: Sequence[int]) -> None:
     typer.echo(f"no such job, done or cancelled: {', '.join(map(str, numbers))}", err=True)
-
-
-# --- What is shown ---------------------------------------------------------------------------------------------------
-
-
-def _lane_row(lane: LaneSummary) -> Sequence[str]:
-    return (
-        lane.lane.destination,
-        lane.lane.kind.value,
-        lane.lane.rule,
-        *map(str, (lane.waiting, lane.held, lane.running, lane.dead)),
-        _time(lane.oldest_at),
-        _time(lane.next_due_at),
-        lane.last_error,
-    )
-
-
-def _lane_values(lane: LaneSummary) -> dict[str, object]:
-    return {
-        "destination": lane.lane.destination,
-        "kind": lane.lane.kind.value,
-        "rule": lane.lane.rule,
-        "waiting": lane.waiting,
-        "held": lane.held,
-        "running": lane.running,
-        "dead": lane.dead,
-        "oldest_at": lane.oldest_at,
-        "next_due_at": lane.next_due_at,
-        "last_error": lane.last_error,
-    }
-
-
-def _job_row(job: Job) -> Sequence[str]:
-    return (
-        str(job.id),
-        job.lane.destination,
-        job.lane.kind.value,
-        job.lane.rule,
-        job.subject,
-        job.standing.value,
-        str(job.attempts),
-        _due(job),
-        job.last_error,
-    )
-
-
-def _job_values(job: Job) -> dict[str, object]:
-    return {
-        "job": job.id,
-        "destination": job.lane.destination,
-        "kind": job.lane.kind.value,
-        "rule": job.lane.rule,
-        "subject": job.subject,
-        "study": job.study_uid,
-        "state": job.standing.value,
-        "priority": job.priority.name.lower(),
-        "window": job.time_window,
-        "commit": job.wants_commitment,
-        "owed_since": job.created_at,
-        "due_at": job.due_at,
-        "held_until": job.held_until,
-        "attempts": job.attempts,
-        "failing_since": job.failing_since,
-        "last_error": job.last_error,
-    }
-
-
-def _lines(job: Job) -> Iterator[str]:
-    yield f"job            {job.id}"
-    yield f"kind           {job.lane.kind.value}"
-    yield f"destination    {printable(job.lane.destination) or '(this server)'}"
-    yield f"rule           {printable(job.lane.rule) or '(none)'}"
-    yield f"subject        {printable(job.subject)}"
-    yield f"study          {printable(job.study_uid) or '(none)'}"
-    yield f"state          {job.standing.value}"
-    yield f"priority       {job.priority.name.lower()}"
-    yield f"window         {job.time_window or 'always'}"
-    yield f"commitment     {'to be asked for' if job.wants_commitment else 'not asked for'}"
-    yield f"owed since     {_time(job.created_at)}"
-    yield f"due            {_due(job) or '(never)'}"
-    yield f"attempts       {job.attempts}"
-    yield f"failing since  {_time(job.failing_since) or '(does not fail)'}"
-    yield f"last error     {printable(job.last_error) or '(none)'}"
-
-
-def _due(job: Job) -> str:
-    """What is held is due when its study has been quiet, what is dead never."""
-    if job.standing is JobStanding.DEAD:
-        return ""
-    return _time(job.due_at if job.held_until is None else max(job.held_until, job.due_at))
-
-
-def _time(seconds: float | None) -> str:
-    """On this machine's clock."""
-    return "" if seconds is None else f"{datetime.fromtimestamp(seconds):%Y-%m-%d %H:%M:%S}"

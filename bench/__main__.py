@@ -30,22 +30,25 @@ from bench.workloads import WORKLOADS, Workload, run
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 DURABILITY: Final = "durability"
-INDEX_GROWTH: Final = "index-growth"  # only when asked for: it fills an index with a million instances
+APART: Final = {"index-growth": "index_growth", "forward": "forwarding", "commitment": "committing"}
+"""Measured only when asked for, by modules with tables of their own: other servers have no part in them."""
 QUIET_SHARE: Final = 0.2
-_INDEX_GROWTH_S: Final = 1800
+_APART_S: Final = 1800
 
 
 def main() -> int:
     arguments = _arguments()
     signal.signal(signal.SIGTERM, _interrupt)
     console = Console(width=None if sys.stdout.isatty() else 180)
-    if INDEX_GROWTH in arguments.workload:
-        return _index_growth(quick=arguments.quick)
+    if apart := [APART[name] for name in arguments.workload if name in APART]:
+        return max(_run_apart(module, arguments) for module in apart)
     peers = _chosen_peers(arguments.peer)
     workloads = _chosen_workloads(arguments.workload, quick=arguments.quick, rounds=arguments.rounds)
     if not peers or not (workloads or DURABILITY in arguments.workload):
         names = ", ".join([*(peer.name for peer in PEERS), *(workload.name for workload in WORKLOADS)])
-        print(f"bench: no such server or workload; there are {names}, {DURABILITY}, {INDEX_GROWTH}", file=sys.stderr)
+        print(
+            f"bench: no such server or workload; there are {names}, {DURABILITY}, {', '.join(APART)}", file=sys.stderr
+        )
         return 2
     folder = arguments.work_dir.resolve()
     try:
@@ -172,12 +175,12 @@ def _progress(one: Run) -> None:
     print(f"{one.workload} round {one.round + 1} {name}: {what}", file=sys.stderr, flush=True)
 
 
-def _index_growth(*, quick: bool) -> int:
-    if not Path(__file__).with_name("index_growth.py").exists():
-        print("bench: index growth is not measured here", file=sys.stderr)
-        return 1
-    command = [sys.executable, "-m", "bench.index_growth", *(["--quick"] if quick else [])]
-    return subprocess.run(command, cwd=ROOT, timeout=_INDEX_GROWTH_S, check=False).returncode
+def _run_apart(module: str, arguments: argparse.Namespace) -> int:
+    command = [sys.executable, "-m", f"bench.{module}", *(["--quick"] if arguments.quick else [])]
+    if module != APART["index-growth"]:
+        command += [f"--work-dir={arguments.work_dir}", *(f"--set={setting}" for setting in arguments.set)]
+        command += [f"--rounds={arguments.rounds}"] if arguments.rounds else []
+    return subprocess.run(command, cwd=ROOT, timeout=_APART_S, check=False).returncode
 
 
 if __name__ == "__main__":

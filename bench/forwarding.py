@@ -20,7 +20,7 @@ import sqlite3
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -98,22 +98,25 @@ def main() -> int:
     return 0
 
 
+_FIGURES: Final[tuple[tuple[str, Callable[[Round], float]], ...]] = (
+    ("received a second while nothing is forwarded", lambda one: one.received_alone),
+    ("received a second while a series is forwarded", lambda one: one.received_beside),
+    ("... of the former", lambda one: one.received_beside / one.received_alone),
+    ("forwarded a second meanwhile", lambda one: one.forwarded_beside),
+    ("forwarded a second while nothing is received", lambda one: one.forwarded_alone),
+    ("sent a second by C-MOVE while nothing is received", lambda one: one.moved),
+    ("forwarding beside receiving, of C-MOVE", lambda one: one.forwarded_beside / one.moved),
+    ("forwarding alone, of C-MOVE", lambda one: one.forwarded_alone / one.moved),
+    ("server CPU ms for one received or forwarded", lambda one: one.cpu_ms_beside),
+)
+
+
 def table(rounds: Sequence[Round]) -> Iterator[str]:
     """As Markdown, medians with the lowest and highest of all rounds."""
     yield "| objects of 512 KB | median | lowest | highest |"
     yield "| --- | --- | --- | --- |"
-    for words, value in (
-        ("received a second while nothing is forwarded", lambda one: one.received_alone),
-        ("received a second while a series is forwarded", lambda one: one.received_beside),
-        ("... of the former", lambda one: one.received_beside / one.received_alone),
-        ("forwarded a second meanwhile", lambda one: one.forwarded_beside),
-        ("forwarded a second while nothing is received", lambda one: one.forwarded_alone),
-        ("sent a second by C-MOVE while nothing is received", lambda one: one.moved),
-        ("forwarding beside receiving, of C-MOVE", lambda one: one.forwarded_beside / one.moved),
-        ("forwarding alone, of C-MOVE", lambda one: one.forwarded_alone / one.moved),
-        ("server CPU ms for one received or forwarded", lambda one: one.cpu_ms_beside),
-    ):
-        values = [value(one) for one in rounds]
+    for words, figure in _FIGURES:
+        values = [figure(one) for one in rounds]
         yield f"| {words} | {statistics.median(values):.2f} | {min(values):.2f} | {max(values):.2f} |"
 
 

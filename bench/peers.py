@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -24,6 +25,7 @@ SINK: Final = "SINK"
 """The AE title under which the peers know the destination of retrievals."""
 START_S: Final = 30.0
 STOP_S: Final = 15.0
+_FIRST_PORT, _LAST_PORT = 12000, 19999
 
 
 class StartError(Exception):
@@ -133,10 +135,12 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A free one that the system gives to nobody by itself before the peer has it: it gives those from 32768 on."""
+    for port in random.sample(range(_FIRST_PORT, _LAST_PORT + 1), _LAST_PORT + 1 - _FIRST_PORT):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise StartError(f"no port from {_FIRST_PORT} to {_LAST_PORT} is free")
 
 
 def _first_line(*arguments: str) -> Callable[[str], str]:

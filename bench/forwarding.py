@@ -53,6 +53,8 @@ class Plan:
     """Forwarding has to be faster than that to be measured."""
     associations: int = 1
     """Of the sender that is not to notice."""
+    discards: bool = False
+    """Whether storescp throws away what it gets: it has no part in the disk then, as one on another machine has not."""
 
     @property
     def sending_s(self) -> float:
@@ -76,12 +78,13 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="one short round")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--associations", type=int, default=1, help="of the sender that is not to notice")
+    parser.add_argument("--discard", action="store_true", help="have storescp write no files: it shares no disk then")
     parser.add_argument("--work-dir", type=Path, default=ROOT / "build" / "bench", help="on the disk to be measured")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="a setting for pacslite; repeat"
     )
     options = parser.parse_args()
-    plan, count = Plan(associations=options.associations), options.rounds
+    plan, count = Plan(associations=options.associations, discards=options.discard), options.rounds
     if options.quick:
         plan, count = replace(plan, slices=100, quiet_s=2.0, after_s=1.0), 1
     folder = options.work_dir.resolve()
@@ -122,7 +125,7 @@ def table(rounds: Sequence[Round]) -> Iterator[str]:
 
 def measured(bench: Bench, plan: Plan) -> Round:
     """One round, from nothing to nothing."""
-    with receiver(bench) as destination, forwarder(bench, destination, plan) as server:
+    with receiver(bench, plan) as destination, forwarder(bench, destination, plan) as server:
         first = store_series(bench, server, plan)
         with ThreadPoolExecutor(1) as other:
             streamed = other.submit(stream, bench, server, plan)
@@ -150,8 +153,10 @@ def measured(bench: Bench, plan: Plan) -> Round:
 
 
 @contextmanager
-def receiver(bench: Bench) -> Iterator[Server]:
-    with running(STORESCP, bench.fresh_folder(STORESCP.name), answers=bench.sender.echo) as server:
+def receiver(bench: Bench, plan: Plan) -> Iterator[Server]:
+    extra = ["--ignore"] if plan.discards else []
+    folder = bench.fresh_folder(STORESCP.name)
+    with running(STORESCP, folder, answers=bench.sender.echo, extra=extra) as server:
         yield server
 
 

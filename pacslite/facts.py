@@ -337,7 +337,8 @@ class CommitmentUnexpected(Fact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobFailed(Fact):
-    """A job was not done, and is tried again at ``due_at``. ``subject`` may be a SOP Instance UID."""
+    """A job was not done, and is tried again at ``due_at``. ``subject`` may be a SOP Instance UID. ``with_others``: its
+    destination failed, which :class:`DestinationFailed` tells for all of its jobs."""
 
     job: int
     kind: str
@@ -347,6 +348,7 @@ class JobFailed(Fact):
     attempts: int
     reason: str
     due_at: float
+    with_others: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

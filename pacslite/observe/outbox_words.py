@@ -14,8 +14,9 @@ Words = Callable[[Any, Callable[[str], str]], tuple[int, str]]
 
 
 def job_failed(fact: facts.JobFailed, mask: Callable[[str], str]) -> tuple[int, str]:
-    """A round of forwards has a line of its own with the reasons of all its objects."""
-    level = logging.DEBUG if fact.kind == "forward" else logging.WARNING
+    """A round of forwards has a line of its own with the reasons of all its objects, a destination that fails one for
+    all of its jobs."""
+    level = logging.DEBUG if fact.kind == "forward" or fact.with_others else logging.WARNING
     return level, f"{_job(fact)} failed, attempt {fact.attempts}: {mask(clean(fact.reason))}"
 
 

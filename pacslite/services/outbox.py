@@ -266,7 +266,7 @@ class OutboxWorker:
         due_at = min(streak.until, self._clock() + self._manner.retry_first_s)
         for job in round.held:
             round.lose(job)
-            self._settling.put(self._retrying.failure(job, reason, due_at=due_at))
+            self._settling.put(self._retrying.failure_with_others(job, reason, due_at=due_at))
         before, lane = self._retrying.give_up_before(streak), round.lane
         count = 0 if before is None else await self._outbox.give_up(lane, before=before, reason=reason)
         if count:

@@ -64,17 +64,28 @@ class Retrying:
 
     # --- Jobs ---
 
-    def failure(self, job: Job, reason: str, *, due_at: float | None = None) -> Failure:
-        """When a job that failed is tried again, or that it is not."""
+    def failure(self, job: Job, reason: str) -> Failure:
+        """When a job that failed by itself is tried again, or that it is not."""
+        return self._failure(job, reason, self._clock() + self._delays.after(job.attempts + 1), with_others=False)
+
+    def failure_with_others(self, job: Job, reason: str, *, due_at: float) -> Failure:
+        """The same of a job whose destination failed; at ``due_at`` that may be tried again."""
+        return self._failure(job, reason, due_at, with_others=True)
+
+    def _failure(self, job: Job, reason: str, due_at: float, *, with_others: bool) -> Failure:
         now = self._clock()
-        if due_at is None:
-            due_at = now + self._delays.after(job.attempts + 1)
         if not self._retry_for_s:
-            return Failure(job=job, reason=reason, due_at=due_at)
+            return Failure(job=job, reason=reason, due_at=due_at, with_others=with_others)
         failing_since = now if job.failing_since is None else min(job.failing_since, now)
         give_up_at = failing_since + self._retry_for_s
         # The last attempt is when its time is up, not long before.
-        return Failure(job=job, reason=reason, due_at=min(due_at, give_up_at), give_up=now >= give_up_at)
+        return Failure(
+            job=job,
+            reason=reason,
+            due_at=min(due_at, give_up_at),
+            give_up=now >= give_up_at,
+            with_others=with_others,
+        )
 
     # --- Destinations ---
 

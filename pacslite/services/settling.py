@@ -122,11 +122,11 @@ class Settling:
             if failure.give_up:
                 given_up[failure.job.lane, failure.reason].append(failure)
             else:
-                self._tell_one(JobFailed, failure)
+                self._tell_failed(failure)
         # A destination that is gone has thousands given up at once, all for the same reason.
         for (lane, reason), some in given_up.items():
             if len(some) == 1:
-                self._tell_one(JobGivenUp, some[0])
+                self._tell_given_up(some[0])
             else:
                 self._observe(
                     JobsGivenUp(
@@ -138,10 +138,26 @@ class Settling:
                     )
                 )
 
-    def _tell_one(self, kind: type[JobFailed | JobGivenUp], failure: Failure) -> None:
+    def _tell_failed(self, failure: Failure) -> None:
         job = failure.job
         self._observe(
-            kind(
+            JobFailed(
+                job=job.id,
+                kind=job.lane.kind.value,
+                destination=job.lane.destination,
+                rule=job.lane.rule,
+                subject=job.subject,
+                attempts=job.attempts + 1,
+                reason=failure.reason,
+                due_at=failure.due_at,
+                with_others=failure.with_others,
+            )
+        )
+
+    def _tell_given_up(self, failure: Failure) -> None:
+        job = failure.job
+        self._observe(
+            JobGivenUp(
                 job=job.id,
                 kind=job.lane.kind.value,
                 destination=job.lane.destination,

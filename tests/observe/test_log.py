@@ -293,6 +293,7 @@ def test_what_is_owed_is_told_when_it_fails(tell: Tell) -> None:
     )
     told = tell(
         failed,
+        replace(failed, job=14, with_others=True),
         forward,
         given_up,
         JobsGivenUp(kind="forward", destination="ARCHIVE", rule="ct", jobs=7, reason="nobody there"),

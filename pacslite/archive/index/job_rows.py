@@ -100,12 +100,14 @@ _CANCEL: Final = f"DELETE FROM jobs WHERE subject = ? AND kind = '{JobKind.FORWA
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """What becomes of a job that failed: it is due again, or given up."""
+    """What becomes of a job that failed: it is due again, or given up. ``with_others``: its destination failed, which
+    is told for all of its jobs at once."""
 
     job: Job
     reason: str
     due_at: float
     give_up: bool = False
+    with_others: bool = False
 
 
 # --- Owing -----------------------------------------------------------------------------------------------------------
